@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Message is something to tell a person: an id that the message catalogues
+// know in every language, and what to fill in. Room text renders it.
+type Message struct {
+	ID   string            `json:"id"`
+	Args map[string]string `json:"args,omitempty"`
+}
+
+// Args makes the map of a message from pairs of name and value.
+func Args(pairs ...any) map[string]string {
+	m := make(map[string]string, len(pairs)/2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		m[fmt.Sprint(pairs[i])] = fmt.Sprint(pairs[i+1])
+	}
+	return m
+}
+
+func (m Message) String() string {
+	var b strings.Builder
+	b.WriteString(m.ID)
+	for _, k := range slices.Sorted(maps.Keys(m.Args)) {
+		fmt.Fprintf(&b, " %s=%q", k, m.Args[k])
+	}
+	return b.String()
+}
+
+// Severity is how much a finding matters.
+type Severity string
+
+// The severities. Only a Failure stops an installation or makes a box unhealthy.
+const (
+	Notice  Severity = "notice"
+	Warning Severity = "warning"
+	Failure Severity = "failure"
+)
+
+// Finding is something wrong, with why it matters and what to do. Its
+// Message.ID is stable; the catalogues hold title, why and fix.
+type Finding struct {
+	Message
+	Severity Severity `json:"severity"`
+}
+
+// Exit codes of the command line; docs list them for operators.
+const (
+	ExitOK          = 0
+	ExitUnexpected  = 1
+	ExitUsage       = 2
+	ExitWarnings    = 3
+	ExitNotThere    = 10 // not installed
+	ExitLocked      = 11 // another operation holds the lock
+	ExitCheckFailed = 12
+	ExitSignature   = 13
+	ExitInterrupted = 130
+)
+
+// Error is an error for a person: what happened, why it matters and what to do
+// (all three in the catalogues under Message.ID), and the exit code it leads to.
+type Error struct {
+	Message
+	Code int
+	Err  error // the cause, for the log; may be nil
+}
+
+// Problem makes an [Error] with the exit code for a failed check.
+func Problem(id string, cause error, pairs ...any) *Error {
+	return &Error{Message: Message{ID: id, Args: Args(pairs...)}, Code: ExitCheckFailed, Err: cause}
+}
+
+// WithCode changes the exit code.
+func (e *Error) WithCode(code int) *Error {
+	e.Code = code
+	return e
+}
+
+// Error implements error; the text is for logs, people get the rendered one.
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Message.String()
+	}
+	return e.Message.String() + ": " + e.Err.Error()
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ExitCode is the code that the command line ends with for this error.
+func ExitCode(err error) int {
+	var e *Error
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &e) && e.Code != 0:
+		return e.Code
+	default:
+		return ExitUnexpected
+	}
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"path/filepath"
+	"strconv"
+)
+
+// Where things are on a box. Root is "/" on a real machine, and a folder in
+// tests and inside images that are prepared from outside.
+type Paths struct{ Root string }
+
+func (p Paths) at(elem ...string) string {
+	return filepath.Join(append([]string{"/", p.Root}, elem...)...)
+}
+
+// Config is the one document that an operator edits.
+func (p Paths) Config() string { return p.at("etc/rochdale/rochdale.yaml") }
+
+// ConfigDir holds Config and the secret files beside it.
+func (p Paths) ConfigDir() string { return p.at("etc/rochdale") }
+
+// Var is the box's data.
+func (p Paths) Var() string { return p.at("var/lib/rochdale") }
+
+// State is the box's own database.
+func (p Paths) State() string { return p.at("var/lib/rochdale/state.db") }
+
+// Edge is the folder of the edge: its document and its certificates.
+func (p Paths) Edge() string { return p.at("var/lib/rochdale/edge") }
+
+// Stack is the folder of one stack.
+func (p Paths) Stack(name string) string { return p.at("var/lib/rochdale/stacks", name) }
+
+// Bundles holds the bundles of a stack, a folder for each digest.
+func (p Paths) Bundles(stack string) string { return filepath.Join(p.Stack(stack), "bundles") }
+
+// Volume is a volume of one generation of a stack's data.
+func (p Paths) Volume(stack string, generation int64, volume string) string {
+	return filepath.Join(p.Generation(stack, generation), volume)
+}
+
+// Generation is the folder of one generation of a stack's data.
+func (p Paths) Generation(stack string, generation int64) string {
+	return filepath.Join(p.Stack(stack), "data", strconv.FormatInt(generation, 10))
+}
+
+// Run is the folder of sockets.
+func (p Paths) Run() string { return p.at("run/rochdale") }
+
+// DaemonSocket takes the daemon's verbs.
+func (p Paths) DaemonSocket() string { return p.at("run/rochdale/daemon.sock") }
+
+// EdgeSocket takes the edge's document. It lies in a folder that the edge owns.
+func (p Paths) EdgeSocket() string { return p.at("run/rochdale-edge/edge.sock") }
+
+// Programs holds the binaries, a folder for each version, and one link a unit.
+func (p Paths) Programs() string { return p.at("usr/local/lib/rochdale") }
