@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package stacks
+
+import "time"
+
+// Stack is one validated release of a stack: what stack.yaml and compose.yaml
+// say, with every default filled in.
+type Stack struct {
+	Manifest Manifest
+	// Services are the containers in the order in which they start.
+	Services []Service
+}
+
+// Manifest is stack.yaml.
+type Manifest struct {
+	Schema    int
+	Name      string
+	Version   string
+	Title     map[string]string // by language: en, es, fr
+	Web       Web
+	User      int // uid (and gid) of its containers and of its data
+	Databases map[string]Database
+	// Migrations of the named database; Dir is inside the bundle.
+	Migrations Migrations
+	Data       map[string]Volume // extra words about volumes
+	Facts      map[string]Fact
+	Settings   string // file in the bundle
+	// FirstAdmin is the command that, run inside the web container, prints the
+	// path of a one-time link that makes the first admin. May be empty.
+	FirstAdmin []string
+	Needs      Needs
+	Upgrade    Upgrade
+}
+
+// Web is the service that answers the edge.
+type Web struct {
+	Service string
+	Port    int
+	Health  string // path that answers 200 when the service is ready
+}
+
+// Database is where a stack keeps rows.
+type Database struct {
+	Engine  string // "sqlite" or "postgres"
+	Volume  string // sqlite: the volume that holds the file
+	Path    string // sqlite: the file inside the volume
+	Service string // postgres: the service that runs it
+	Name    string // postgres: database and role
+}
+
+// Migrations bring a database to the release's schema.
+type Migrations struct {
+	Database string
+	Dir      string   // goose migrations, or
+	Command  []string // run once in a container
+}
+
+// Volume is data that a stack keeps.
+type Volume struct {
+	// Immutable files are content-addressed: shared between generations.
+	Immutable bool
+}
+
+// Fact is a number measured in a snapshot and compared after.
+type Fact struct {
+	Database string
+	SQL      string
+	Must     *int64   // the only right answer, if there is one
+	Check    []string // "update", "drill"
+}
+
+// Needs is what a machine must have for the stack.
+type Needs struct {
+	Memory int64 // bytes
+	Disk   int64 // bytes
+}
+
+// Upgrade says which releases may be updated to this one.
+type Upgrade struct {
+	From  string
+	Steps []string
+}
+
+// Service is one container of a stack.
+type Service struct {
+	Name       string
+	Image      string // name in images.lock
+	Entrypoint []string
+	Command    []string
+	Env        map[string]string
+	Mounts     []Mount
+	Tmpfs      []Tmpfs
+	Memory     int64   // bytes; never 0 after validation
+	CPUs       float64 // never 0 after validation
+	PIDs       int64   // never 0 after validation
+	Health     *Health
+	DependsOn  []string
+	StopGrace  time.Duration
+	// Shared services (a database) survive a swap and an update of the others.
+	Shared bool
+}
+
+// Mount is a volume of the stack inside a container.
+type Mount struct {
+	Volume   string
+	Target   string
+	ReadOnly bool
+}
+
+// Tmpfs is memory that a container may write to.
+type Tmpfs struct {
+	Target string
+	Size   int64 // bytes
+}
+
+// Health is how a container tells that it is ready.
+type Health struct {
+	Test        []string
+	Interval    time.Duration
+	Timeout     time.Duration
+	StartPeriod time.Duration
+	Retries     int
+}
