@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+
+	"rochdale/appliance"
+	"rochdale/appliance/host"
+	"rochdale/appliance/step"
+)
+
+// problem is an error as a person gets it, in one language.
+type problem struct {
+	ID     string   `json:"id"`
+	Title  string   `json:"title"`
+	Why    string   `json:"why,omitempty"`
+	Fix    string   `json:"fix,omitempty"`
+	Step   string   `json:"step,omitempty"`
+	Detail string   `json:"detail,omitempty"` // the technical cause
+	Items  []string `json:"items,omitempty"`  // all problems of one document
+	Log    string   `json:"log,omitempty"`    // where more is written
+	Code   int      `json:"exit_code"`
+	again  bool     // running it again continues
+	silent bool     // the command has said everything
+}
+
+// exit ends the program with a code after the command itself said all there is.
+type exit int
+
+// Error implements error.
+func (exit) Error() string { return "said already" }
+
+// logged is an error beside the place where more is written about it.
+type logged struct {
+	error
+	where string
+}
+
+// Unwrap gives the cause.
+func (l logged) Unwrap() error { return l.error }
+
+// withLog adds the path of the log (or the command that shows it) to an error.
+func withLog(err error, where string) error {
+	if err == nil {
+		return nil
+	}
+	return logged{err, where}
+}
+
+// describe is the one place that turns an error into words and an exit code.
+func (a *app) describe(ctx context.Context, err error) problem {
+	var silent exit
+	if errors.As(err, &silent) {
+		return problem{Code: int(silent), silent: true}
+	}
+	p := a.words(ctx, err)
+	var inStep *step.Error
+	if errors.As(err, &inStep) {
+		p.again, p.Step = true, a.stepTitle(inStep.Plan, inStep.Step)
+	}
+	var l logged
+	if errors.As(err, &l) {
+		p.Log = l.where
+	}
+	return p
+}
+
+func (a *app) words(ctx context.Context, err error) problem {
+	var known *appliance.Error
+	var program *host.ExitError
+	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return a.render(appliance.Problem("cli.interrupted", nil).WithCode(appliance.ExitInterrupted))
+	case errors.As(err, &known):
+		return a.render(known)
+	case errors.As(err, &program):
+		e := appliance.Problem("cli.program-failed", err, "program", program.Name, "code", program.Code)
+		return a.render(e.WithCode(appliance.ExitUnexpected))
+	default:
+		return a.render(appliance.Problem("cli.unexpected", err).WithCode(appliance.ExitUnexpected))
+	}
+}
+
+func (a *app) render(e *appliance.Error) problem {
+	r := a.texts.Render(a.lang, e.Message)
+	p := problem{ID: e.ID, Title: r.Title, Why: r.Why, Fix: r.Fix, Code: appliance.ExitCode(e)}
+	if e.Err != nil {
+		p.Detail = e.Err.Error()
+	}
+	return p
+}
+
+// stepTitle is what a person calls a step.
+func (a *app) stepTitle(plan, id string) string { return a.t("step." + plan + "." + id) }
