@@ -3,8 +3,10 @@
 package host
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,9 +22,9 @@ type Attr struct {
 // Disk is the handful of calls that change a disk. [OS] is the real one; the
 // recording twin in hosttest replays every prefix of a crash.
 type Disk interface {
-	// Create makes a new file with this content and attributes; it fails when
-	// the file exists. The content is not durable until SyncFile.
-	Create(path string, data []byte, a Attr) error
+	// Create makes a new file with what data gives and these attributes; it
+	// fails when the file exists. The content is not durable until SyncFile.
+	Create(path string, data io.Reader, a Attr) error
 	SyncFile(path string) error
 	Rename(from, to string) error
 	SyncDir(dir string) error
@@ -44,6 +46,11 @@ const tempMark = ".rochdale-tmp"
 // Write replaces path by a file with this content: write beside it, fsync,
 // rename, fsync the folder. The folder must exist.
 func (f Files) Write(path string, data []byte, a Attr) error {
+	return f.WriteFrom(path, bytes.NewReader(data), a)
+}
+
+// WriteFrom is [Files.Write] for content that is too large to hold in memory.
+func (f Files) WriteFrom(path string, data io.Reader, a Attr) error {
 	temp := tempName(path)
 	if err := f.discard(temp); err != nil {
 		return err
@@ -132,19 +139,30 @@ type OS struct{}
 var _ Disk = OS{}
 
 // Create implements [Disk].
-func (OS) Create(path string, data []byte, a Attr) (err error) {
+func (OS) Create(path string, data io.Reader, a Attr) (err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := file.Write(data); err != nil {
+	if _, err := io.Copy(file, data); err != nil {
 		return err
 	}
 	if err := own(file.Chown, a); err != nil {
 		return err
 	}
 	return file.Chmod(a.Mode)
+}
+
+// Append implements [Disk].
+func (OS) Append(path string, data []byte) (err error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	_, err = file.Write(data)
+	return err
 }
 
 // SyncFile implements [Disk].

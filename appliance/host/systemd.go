@@ -4,9 +4,11 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 )
 
 // Systemd starts and watches units.
@@ -23,17 +25,104 @@ type Transient struct {
 	Args       []string
 	Stdin      io.Reader
 	Stdout     io.Writer
+	// Log, when set, is a file that takes all output in place of Stdout. A unit
+	// with a log is not tied to this process by a pipe: it goes on undisturbed
+	// when this process is killed.
+	Log string
+	Env []string
 }
 
 // RunTransient starts the unit and waits for its end. The unit goes on when
 // ctx ends or this process dies; [Systemd.WaitFor] finds it again.
 func (s Systemd) RunTransient(ctx context.Context, t Transient) (Result, error) {
-	args := []string{"--unit=" + t.Unit, "--wait", "--pipe", "--collect", "--quiet", "--service-type=exec"}
+	return s.Runner.Run(ctx, Command{Name: "systemd-run", Args: t.arguments(), Stdin: t.Stdin, Stdout: t.Stdout})
+}
+
+func (t Transient) arguments() []string {
+	args := []string{"--unit=" + t.Unit, "--wait", "--collect", "--quiet", "--service-type=exec"}
+	if t.Log == "" {
+		args = append(args, "--pipe")
+	} else {
+		args = append(args, "--property=StandardOutput=truncate:"+t.Log, "--property=StandardError=append:"+t.Log)
+	}
 	for _, p := range t.Properties {
 		args = append(args, "--property="+p)
 	}
-	args = append(append(args, "--", t.Name), t.Args...)
-	return s.Runner.Run(ctx, Command{Name: "systemd-run", Args: args, Stdin: t.Stdin, Stdout: t.Stdout})
+	for _, e := range t.Env {
+		args = append(args, "--setenv="+e)
+	}
+	return append(append(args, "--", t.Name), t.Args...)
+}
+
+// WaitFor waits until the unit is not running any more; a unit that does not
+// exist is none that runs. It is how a resumed plan meets a child that a killed
+// run left behind.
+func (s Systemd) WaitFor(ctx context.Context, unit string) error {
+	for {
+		running, err := s.Running(ctx, unit)
+		if err != nil || !running {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", unit, context.Cause(ctx))
+		case <-time.After(waitStep):
+		}
+	}
+}
+
+// waitStep is how often WaitFor looks.
+const waitStep = 500 * time.Millisecond
+
+// Running tells whether the unit runs, or is about to start or to stop.
+func (s Systemd) Running(ctx context.Context, unit string) (bool, error) {
+	v, err := s.Show(ctx, unit, "ActiveState")
+	if err != nil {
+		return false, err
+	}
+	return v["ActiveState"] != "inactive" && v["ActiveState"] != "failed", nil
+}
+
+// Active tells whether every one of the units is active.
+func (s Systemd) Active(ctx context.Context, units ...string) (bool, error) {
+	return s.all(ctx, "is-active", units)
+}
+
+// Enabled tells whether every one of the units starts at boot.
+func (s Systemd) Enabled(ctx context.Context, units ...string) (bool, error) {
+	return s.all(ctx, "is-enabled", units)
+}
+
+// all asks unit by unit: for several units at once systemctl is content when
+// one of them is as asked.
+func (s Systemd) all(ctx context.Context, verb string, units []string) (bool, error) {
+	for _, u := range units {
+		_, err := s.Runner.Run(ctx, Command{Name: "systemctl", Args: []string{verb, "--quiet", u}})
+		var exit *ExitError
+		switch {
+		case errors.As(err, &exit):
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// ResetFailed forgets that units failed, so that uninstalled ones leave no trace.
+func (s Systemd) ResetFailed(ctx context.Context, units ...string) error {
+	return s.ctl(ctx, append([]string{"reset-failed"}, units...)...)
+}
+
+// Reload makes services read their configuration again.
+func (s Systemd) Reload(ctx context.Context, units ...string) error {
+	return s.ctl(ctx, append([]string{"reload"}, units...)...)
+}
+
+// Sysusers makes the users and groups that the file declares.
+func (s Systemd) Sysusers(ctx context.Context, file string) error {
+	_, err := s.Runner.Run(ctx, Command{Name: "systemd-sysusers", Args: []string{file}})
+	return err
 }
 
 // DaemonReload makes systemd read its unit files again.
