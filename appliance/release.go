@@ -12,4 +12,10 @@ type Release struct {
 	Version    string    `json:"version"` // a label for people
 	Generation int64     `json:"generation"`
 	Committed  time.Time `json:"committed"`
+	// Stopped is true while the stack is wanted down: its containers were
+	// removed on purpose, its data stays.
+	Stopped bool `json:"stopped,omitempty"`
+	// Settings is the fingerprint of the box's settings (address, language)
+	// that its containers were started with. Another one means: swap them.
+	Settings string `json:"settings,omitempty"`
 }
