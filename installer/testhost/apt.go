@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package testhost
+
+import (
+	"bufio"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// The mirrors of a machine where the build machine's own apt configuration names none.
+const (
+	defaultArchive  = "http://deb.debian.org/debian"
+	defaultSecurity = "http://deb.debian.org/debian-security"
+)
+
+// mirrors are the addresses of Debian's two archives.
+type mirrors struct{ Archive, Security string }
+
+// hostMirrors reads which mirrors the build machine itself uses, so that a machine is fetched from where its host is.
+func hostMirrors() mirrors {
+	codename := ""
+	if data, err := os.ReadFile("/etc/os-release"); err == nil {
+		codename = debianCodename(string(data))
+	}
+	var entries []aptEntry
+	paths, _ := filepath.Glob("/etc/apt/sources.list.d/*") // the pattern is valid
+	for _, path := range append([]string{"/etc/apt/sources.list"}, paths...) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if strings.HasSuffix(path, ".sources") {
+			entries = append(entries, parseDeb822(string(data))...)
+		} else if strings.HasSuffix(path, ".list") {
+			entries = append(entries, parseOneLine(string(data))...)
+		}
+	}
+	return chooseMirrors(entries, codename)
+}
+
+// debianCodename returns the code name in os-release, or nothing where the system is not Debian itself.
+func debianCodename(osRelease string) string {
+	values := map[string]string{}
+	for line := range strings.Lines(osRelease) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		values[key] = strings.Trim(value, `"`)
+	}
+	if values["ID"] != "debian" {
+		return ""
+	}
+	return values["VERSION_CODENAME"]
+}
+
+// aptEntry is one source of packages.
+type aptEntry struct{ URIs, Suites []string }
+
+func parseOneLine(text string) []aptEntry {
+	var entries []aptEntry
+	for line := range strings.Lines(text) {
+		if i := strings.IndexByte(line, '['); i >= 0 {
+			if j := strings.IndexByte(line, ']'); j > i {
+				line = line[:i] + line[j+1:]
+			}
+		}
+		fields := strings.Fields(line)
+		if len(fields) >= 3 && fields[0] == "deb" {
+			entries = append(entries, aptEntry{URIs: fields[1:2], Suites: fields[2:3]})
+		}
+	}
+	return entries
+}
+
+func parseDeb822(text string) []aptEntry {
+	var entries []aptEntry
+	current, field := map[string]string{}, ""
+	flush := func() {
+		if slices.Contains(strings.Fields(current["types"]), "deb") && !strings.EqualFold(current["enabled"], "no") {
+			entries = append(entries, aptEntry{strings.Fields(current["uris"]), strings.Fields(current["suites"])})
+		}
+		current, field = map[string]string{}, ""
+	}
+	lines := bufio.NewScanner(strings.NewReader(text))
+	for lines.Scan() {
+		line := lines.Text()
+		switch {
+		case strings.HasPrefix(line, "#"):
+		case strings.TrimSpace(line) == "":
+			flush()
+		case line[0] == ' ' || line[0] == '\t':
+			current[field] += " " + strings.TrimSpace(line)
+		default:
+			key, value, _ := strings.Cut(line, ":")
+			field = strings.ToLower(strings.TrimSpace(key))
+			current[field] = strings.TrimSpace(value)
+		}
+	}
+	flush()
+	return entries
+}
+
+func chooseMirrors(entries []aptEntry, codename string) mirrors {
+	m := mirrors{Archive: defaultArchive, Security: defaultSecurity}
+	if codename == "" {
+		return m
+	}
+	if uri := mirrorOf(entries, codename); uri != "" {
+		m.Archive = uri
+	}
+	if uri := mirrorOf(entries, codename+"-security"); uri != "" {
+		m.Security = uri
+	}
+	return m
+}
+
+// mirrorOf returns the first web address that serves a suite.
+func mirrorOf(entries []aptEntry, suite string) string {
+	for _, entry := range entries {
+		if !slices.Contains(entry.Suites, suite) {
+			continue
+		}
+		for _, uri := range entry.URIs {
+			if u, err := url.Parse(uri); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
+				return strings.TrimSuffix(uri, "/")
+			}
+		}
+	}
+	return ""
+}
+
+// sourcesList is a server's sources.list: the suite, its updates and its security updates.
+func (m mirrors) sourcesList(suite string) string {
+	return fmt.Sprintf("deb %[1]s %[3]s main\ndeb %[1]s %[3]s-updates main\ndeb %[2]s %[3]s-security main\n",
+		m.Archive, m.Security, suite)
+}
