@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -79,6 +81,13 @@ type Probe struct {
 // NewSuffix gives six random characters for the name of a container.
 func NewSuffix() string { return strings.ToLower(rand.Text()[:6]) }
 
+// Network is where a stack's containers are.
+type Network struct {
+	Subnet netip.Prefix
+	// Gateway is this machine in it: where the edge's connections come from.
+	Gateway netip.Addr
+}
+
 // Loader brings images to the engine.
 type Loader interface {
 	// Load loads the image unless it is there, and gives the reference to start
@@ -90,6 +99,8 @@ type Loader interface {
 type Containers interface {
 	// EnsureNetwork makes the stack's own network.
 	EnsureNetwork(ctx context.Context, stack string) error
+	// Network tells where the stack's network is.
+	Network(ctx context.Context, stack string) (Network, error)
 	// RemoveNetwork removes it; one that is not there is no error.
 	RemoveNetwork(ctx context.Context, stack string) error
 	// Start makes the container unless one of this name is there, and starts it
@@ -223,6 +234,66 @@ type Migrator interface {
 	Up(ctx context.Context, r MigrateRequest) (Migrated, error)
 	// Status changes nothing; a database that does not exist is at version 0.
 	Status(ctx context.Context, r MigrateRequest) (SchemaStatus, error)
+}
+
+// Source is where a bundle comes from.
+type Source struct {
+	// Name is a stack whose bundle this binary carries.
+	Name string `json:"name,omitempty"`
+	// File is a bundle on this machine; it wins over Name.
+	File string `json:"file,omitempty"`
+}
+
+// Bundle is a verified bundle in a folder of this machine.
+type Bundle struct {
+	Digest string // "sha256:..."
+	Stack  stacks.Stack
+	Images []Image
+	// Dir holds its files as they were built: stack.yaml, migrations, ...
+	Dir string
+}
+
+// Bundles brings bundles onto the disk and opens them.
+type Bundles interface {
+	// Unpack verifies the bundle and writes it durably below dir, in a folder
+	// named after its digest. One that is there whole is opened only.
+	Unpack(ctx context.Context, from Source, dir string) (Bundle, error)
+	// Open opens a bundle that was unpacked below dir.
+	Open(ctx context.Context, dir, digest string) (Bundle, error)
+}
+
+// Edge is the process that answers the world.
+type Edge interface {
+	// Apply gives it the document; it is durable there when Apply returns nil.
+	Apply(ctx context.Context, r Routes) error
+	// InFlight is how many requests are at "address:port" now.
+	InFlight(ctx context.Context, upstream string) (int, error)
+	// Warm gets the certificate of a host that the document names.
+	Warm(ctx context.Context, host string) error
+	Certificates(ctx context.Context) ([]Certificate, error)
+}
+
+// Check looks for one kind of trouble; room doctor has them.
+type Check interface {
+	Findings(ctx context.Context) []Finding
+}
+
+// Meter tells how much memory units of the machine hold, in bytes by unit.
+type Meter interface {
+	Memory(ctx context.Context) (map[string]int64, error)
+}
+
+// Parts are what cmd joins to a [Daemon].
+type Parts struct {
+	Paths    Paths
+	Store    Store
+	Engine   Engine
+	Edge     Edge
+	Migrator Migrator
+	Bundles  Bundles
+	Checks   []Check
+	Meter    Meter
+	Log      *slog.Logger
 }
 
 // IsProblem tells whether err is or wraps an [*Error] with this id.
