@@ -25,7 +25,7 @@ type Manifest struct {
 	Migrations Migrations
 	Data       map[string]Volume // extra words about volumes
 	Facts      map[string]Fact
-	Settings   string // file in the bundle
+	Settings   string // file in the bundle; "" when there is none
 	// FirstAdmin is the command that, run inside the web container, prints the
 	// path of a one-time link that makes the first admin. May be empty.
 	FirstAdmin []string
@@ -85,18 +85,20 @@ type Upgrade struct {
 // Service is one container of a stack.
 type Service struct {
 	Name       string
-	Image      string // name in images.lock
-	Entrypoint []string
-	Command    []string
-	Env        map[string]string
-	Mounts     []Mount
-	Tmpfs      []Tmpfs
-	Memory     int64   // bytes; never 0 after validation
-	CPUs       float64 // never 0 after validation
-	PIDs       int64   // never 0 after validation
-	Health     *Health
-	DependsOn  []string
-	StopGrace  time.Duration
+	Image      string   // name in images.lock
+	Entrypoint []string // empty: the image's
+	Command    []string // empty: the image's
+	// Env is as compose.yaml has it: variables of the box are still in it.
+	// [Service.Environment] fills them in.
+	Env       map[string]string
+	Mounts    []Mount
+	Tmpfs     []Tmpfs
+	Memory    int64   // bytes; never 0 after validation
+	CPUs      float64 // never 0 after validation
+	PIDs      int64   // never 0 after validation
+	Health    *Health
+	DependsOn []string
+	StopGrace time.Duration
 	// Shared services (a database) survive a swap and an update of the others.
 	Shared bool
 }
@@ -114,9 +116,10 @@ type Tmpfs struct {
 	Size   int64 // bytes
 }
 
-// Health is how a container tells that it is ready.
+// Health is how a container tells that it is ready. A service without it is
+// asked over HTTP when it is the web service, and else is ready when it runs.
 type Health struct {
-	Test        []string
+	Test        []string // the program and its arguments
 	Interval    time.Duration
 	Timeout     time.Duration
 	StartPeriod time.Duration

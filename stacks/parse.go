@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package stacks
+
+import (
+	"io/fs"
+	"strings"
+)
+
+// The two files that make a stack.
+const (
+	ManifestFile = "stack.yaml"
+	ComposeFile  = "compose.yaml"
+)
+
+// Parse reads stack.yaml and compose.yaml strictly, checks that they fit each
+// other and the files around them, and fills in every default. The error is an
+// [*Invalid] with all problems at once.
+func Parse(fsys fs.FS) (Stack, error) {
+	m := &manifestReader{document: document{file: ManifestFile, lines: map[string]int{}}}
+	manifest := m.read(fsys)
+	c := &composeReader{document: document{file: ComposeFile, lines: map[string]int{}}}
+	services := c.read(fsys, manifest.Name)
+	check{manifest: m, compose: c, fsys: fsys}.all(&manifest)
+	if err := invalid(append(m.problems, c.problems...)); err != nil {
+		return Stack{}, err
+	}
+	return Stack{Manifest: manifest, Services: finish(services, manifest)}, nil
+}
+
+// ParseManifest reads stack.yaml alone, for lists of stacks; what it says about
+// other files is not checked.
+func ParseManifest(data []byte) (Manifest, error) {
+	m := &manifestReader{document: document{file: ManifestFile, lines: map[string]int{}}}
+	manifest := m.decode(m.parse(data))
+	return manifest, invalid(m.problems)
+}
+
+// finish adds what only both files together tell.
+func finish(services []Service, m Manifest) []Service {
+	for _, db := range m.Databases {
+		for i := range services {
+			if db.Engine == Postgres && services[i].Name == db.Service {
+				services[i].Shared = true
+			}
+		}
+	}
+	return services
+}
+
+func known(names []string) string { return strings.Join(names, ", ") }
