@@ -148,7 +148,9 @@ func (m *Machine) ReadFile(ctx context.Context, path string) ([]byte, error) {
 }
 
 // AddHost makes a name resolve to an address in the running machine.
-func (m *Machine) AddHost(ctx context.Context, name, ip string) error { return addHost(ctx, m, name, ip) }
+func (m *Machine) AddHost(ctx context.Context, name, ip string) error {
+	return addHost(ctx, m, name, ip)
+}
 
 func addHost(ctx context.Context, h Host, name, ip string) error {
 	_, err := output(ctx, h, []string{"sh", "-c", `printf '%s %s\n' "$1" "$2" >>/etc/hosts`, "sh", ip, name})
