@@ -66,6 +66,9 @@ func (p *Printer) Plan(plan step.Plan) {
 	if v.Download > 0 {
 		fmt.Fprintln(p.out, p.app.t("cli.plan.download", "size", bytesText(v.Download)))
 	}
+	if p.app.flags.Plan {
+		p.Say("cli.plan.stopped")
+	}
 }
 
 func inBrackets(n int64) string {
