@@ -98,6 +98,7 @@ type Ledger struct {
 	Unbalanced   int64            // transactions that don't sum to zero; zero when all is well
 	Transactions []Transaction    // newest first
 	Names        map[string]string
+	Holders      []Holding // couriers with the co-op's cash; for the treasurer only
 }
 
 // Ledger returns balances and the newest transactions.
@@ -105,7 +106,23 @@ func (a *App) Ledger(ctx context.Context, who Member) (l Ledger, err error) {
 	if err := need(who, RoleAdmin, RoleTreasurer); err != nil {
 		return l, err
 	}
-	return a.books(ctx, "", 100)
+	if l, err = a.books(ctx, "", 100); err != nil {
+		return l, err
+	}
+	err = a.store.Read(ctx, func(tx Tx) error {
+		if l.Holders, err = tx.Holdings(ctx, WorkerCash); err != nil {
+			return err
+		}
+		for i := range l.Holders {
+			m, err := tx.Member(ctx, l.Holders[i].OwnerID)
+			if err != nil {
+				return err
+			}
+			l.Holders[i].Name = m.Name
+		}
+		return nil
+	})
+	return l, err
 }
 
 // Earnings returns a courier's own accounts.

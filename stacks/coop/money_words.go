@@ -58,3 +58,11 @@ type Balance struct {
 	Unit   string
 	Amount int64
 }
+
+// Holding is one owner's balance on accounts of one kind.
+type Holding struct {
+	OwnerID string
+	Name    string // filled by the use case
+	Unit    string
+	Amount  int64
+}

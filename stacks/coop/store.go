@@ -121,6 +121,8 @@ type Books interface {
 	Transactions(ctx context.Context, ownerID string, limit int) ([]Transaction, error)
 	// Balances sums by account kind and unit, for one owner or ("") for all.
 	Balances(ctx context.Context, ownerID string) ([]Balance, error)
+	// Holdings lists who has a balance other than zero on accounts of the kind.
+	Holdings(ctx context.Context, kind AccountKind) ([]Holding, error)
 	// Unbalanced counts transactions whose postings don't sum to zero in a unit.
 	Unbalanced(ctx context.Context) (int64, error)
 }

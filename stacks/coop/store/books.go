@@ -98,6 +98,14 @@ func (t *tx) Balances(ctx context.Context, ownerID string) ([]coop.Balance, erro
 		where ? = '' or a.owner_id = ? group by a.kind, a.unit order by a.kind, a.unit`, ownerID, ownerID)
 }
 
+func (t *tx) Holdings(ctx context.Context, kind coop.AccountKind) ([]coop.Holding, error) {
+	return many(ctx, t, func(scan scanner) (h coop.Holding, err error) {
+		err = scan(&h.OwnerID, &h.Unit, &h.Amount)
+		return h, err
+	}, `select a.owner_id, a.unit, cast(sum(p.amount) as bigint) from postings p join accounts a on a.id = p.account_id
+		where a.kind = ? group by a.owner_id, a.unit having sum(p.amount) <> 0 order by a.owner_id, a.unit`, string(kind))
+}
+
 func (t *tx) Unbalanced(ctx context.Context) (int64, error) {
 	return one(ctx, t, number, `select count(*) from (
 		select transaction_id from postings group by transaction_id, unit having sum(amount) <> 0) as wrong`)

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	"rochdale/stacks/coop"
+	"rochdale/stacks/coop/text"
+)
+
+// version is set by the build.
+var version = "dev"
+
+// Exit codes, the same as rochdale's.
+const (
+	exitDone   = 0
+	exitError  = 1
+	exitUsage  = 2
+	exitFailed = 12
+)
+
+const usage = `Usage: coop [COMMAND]
+
+  serve         answer requests (the default)
+  admin-link    print a one-time path that makes the first admin
+                (--again: also when there is an admin already)
+  healthcheck   ask the server beside for its health; exit 0 when it's well
+  version       print the version
+
+Settings come from the environment: COOP_LISTEN, COOP_DATABASE,
+COOP_DATABASE_PASSWORD_FILE, COOP_BASE_URL, COOP_NAME, COOP_CURRENCY, COOP_LANG,
+COOP_TIMEZONE, COOP_TRUSTED_PROXY.
+`
+
+type streams struct{ out, err io.Writer }
+
+// run is the whole program: arguments, streams and environment in, exit code out.
+func run(ctx context.Context, args []string, std streams, getenv func(string) string) int {
+	command := "serve"
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	again := command == "admin-link" && len(args) == 1 && args[0] == "--again"
+	if len(args) > 0 && !again {
+		fmt.Fprintf(std.err, "coop: %s takes no %q\n\n%s", command, args[0], usage)
+		return exitUsage
+	}
+	switch command {
+	case "version":
+		fmt.Fprintln(std.out, release())
+		return exitDone
+	case "help", "-h", "--help":
+		fmt.Fprint(std.out, usage)
+		return exitDone
+	case "serve", "admin-link", "healthcheck":
+	default:
+		fmt.Fprintf(std.err, "coop: there is no command %q\n\n%s", command, usage)
+		return exitUsage
+	}
+	s, err := readSettings(getenv)
+	if err == nil {
+		switch command {
+		case "serve":
+			err = serve(ctx, s, std)
+		case "admin-link":
+			err = adminLink(ctx, s, std, again)
+		case "healthcheck":
+			err = healthcheck(ctx, s)
+		}
+	}
+	return report(err, command, std)
+}
+
+// report is the one place that turns an error into words and a code.
+func report(err error, command string, std streams) int {
+	if err == nil {
+		return exitDone
+	}
+	said := err.Error()
+	if p, ok := coop.ProblemOf(err); ok {
+		if words, e := text.Load(); e == nil {
+			said = words.T("en", "problem."+p.Key) + " " + words.T("en", "problem."+p.Key+".fix")
+		}
+	}
+	fmt.Fprintf(std.err, "coop: %s\n", said)
+	var check *unhealthy
+	switch {
+	case errors.As(err, &check):
+		return exitFailed
+	case errors.Is(err, errUsage):
+		return exitUsage
+	}
+	return exitError
+}
+
+func release() string {
+	if version != "dev" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return "dev " + s.Value
+			}
+		}
+	}
+	return version
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package web
+
+import (
+	"net/http"
+
+	"rochdale/stacks/coop"
+)
+
+func (s *Server) newcomer(r *http.Request, who coop.Member) coop.SignUp {
+	f := r.PostForm
+	return coop.SignUp{Name: f.Get("name"), Email: f.Get("email"), Password: f.Get("password"), Lang: s.lang(r, who), From: s.place(r)}
+}
+
+func (s *Server) signUpPage(r *http.Request, who coop.Member) (view, error) {
+	return view{page: "sign_up", heading: s.say(r, who, "sign_up.title")}, nil
+}
+
+func (s *Server) signUp(w http.ResponseWriter, r *http.Request, who coop.Member) (string, error) {
+	token, err := s.app.SignUp(r.Context(), s.newcomer(r, who))
+	if err != nil {
+		return "", err
+	}
+	s.signedIn(w, token)
+	return local(r.URL.Query().Get("next")), nil
+}
+
+// joinPage checks the link before anybody writes anything.
+func (s *Server) joinPage(r *http.Request, who coop.Member) (view, error) {
+	if err := s.app.LinkWorks(r.Context(), r.PathValue("token"), s.place(r)); err != nil {
+		return view{}, err
+	}
+	return s.joinForm(r, who)
+}
+
+func (s *Server) joinForm(r *http.Request, who coop.Member) (view, error) {
+	return view{page: "sign_up", heading: s.say(r, who, "join.title"), data: "join"}, nil
+}
+
+func (s *Server) join(w http.ResponseWriter, r *http.Request, who coop.Member) (string, error) {
+	token, err := s.app.Join(r.Context(), r.PathValue("token"), s.newcomer(r, who))
+	if err != nil {
+		return "", err
+	}
+	s.signedIn(w, token)
+	return "/members", nil
+}
+
+func (s *Server) signInPage(r *http.Request, who coop.Member) (view, error) {
+	next := r.URL.Query().Get("next")
+	if r.PostForm != nil {
+		next = r.PostForm.Get("next")
+	}
+	return view{page: "sign_in", heading: s.say(r, who, "nav.sign_in"), data: local(next)}, nil
+}
+
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request, _ coop.Member) (string, error) {
+	f := r.PostForm
+	token, err := s.app.SignIn(r.Context(), f.Get("email"), f.Get("password"), s.place(r))
+	if err != nil {
+		return "", err
+	}
+	s.signedIn(w, token)
+	return local(f.Get("next")), nil
+}
+
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request, _ coop.Member) (string, error) {
+	if c, err := r.Cookie(sessionCookie); err == nil {
+		if err := s.app.SignOut(r.Context(), c.Value); err != nil {
+			return "", err
+		}
+	}
+	s.signedOut(w)
+	return "/", nil
+}
