@@ -38,6 +38,19 @@ func (f Files) Folder(path string, fill func(add func(name string, content io.Re
 	return f.replace(temp, path)
 }
 
+// RemoveFolder removes the folder and what is in it, durably; one that is not
+// there is no error.
+func (f Files) RemoveFolder(path string) error {
+	path = filepath.Clean(path)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := f.removeTree(path); err != nil {
+		return err
+	}
+	return f.Disk.SyncDir(filepath.Dir(path))
+}
+
 func (f Files) fillTree(root string, fill func(func(string, io.Reader) error) error) error {
 	if err := f.Disk.Mkdir(root, ours(0o755)); err != nil {
 		return fmt.Errorf("make folder %s: %w", root, err)
