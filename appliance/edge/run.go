@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rochdale/appliance"
+	"rochdale/appliance/host"
+
+	"github.com/caddyserver/caddy/v2"
+	sdnotify "github.com/coreos/go-systemd/v22/daemon"
+)
+
+// edge is the one that runs in this process.
+type edge struct {
+	opts     Options
+	board    *switchboard
+	store    store
+	apply    sync.Mutex // one document after the other
+	visitors *visitors
+	ledger   *ledger
+	pages    *template.Template
+	counters counters
+	started  time.Time
+
+	leave    context.Context // ends when the edge was told to stop
+	leaveNow context.CancelFunc
+	giveUp   chan struct{} // closed when held requests can not be held longer
+
+	mu        sync.Mutex
+	listeners []*gateListener
+	secure    *gateListener // the first that speaks TLS
+	root      atomic.Pointer[[]byte]
+	wake      chan struct{} // there may be certificates to get
+}
+
+// Run serves until ctx is done, then leaves without dropping a request and
+// returns nil. Caddy is process-global: only one edge runs in a process.
+func Run(ctx context.Context, o Options) error {
+	e, err := newEdge(o)
+	if err != nil {
+		return err
+	}
+	s := takeSeat()
+	if !s.taken.CompareAndSwap(false, true) {
+		return errors.New("another edge runs in this process")
+	}
+	defer s.taken.Store(false)
+	s.current.Store(e)
+	control, err := e.listenControl()
+	if err != nil {
+		return err
+	}
+	defer control.stop()
+	if err := e.start(); err != nil {
+		return err
+	}
+	warming := e.keepWarm(ctx)
+	e.ready()
+	<-ctx.Done()
+	e.stop()
+	<-warming
+	return nil
+}
+
+func newEdge(o Options) (*edge, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	files, own := host.NewFiles(), ownAttr()
+	own.Mode = 0o700
+	if err := errors.Join(files.MkdirAll(o.Dir, own), files.MkdirAll(filepath.Join(o.Dir, "caddy"), own)); err != nil {
+		return nil, appliance.Problem("edge.start-failed", err, "detail", err)
+	}
+	e := &edge{
+		opts: o, board: newSwitchboard(), store: newStore(o.Dir), visitors: newVisitors(), ledger: newLedger(o.Dir, o.Log),
+		pages: newPages(), started: time.Now(), giveUp: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
+	e.leave, e.leaveNow = context.WithCancel(context.Background())
+	routes, err := e.store.load()
+	if err != nil {
+		// The daemon sends the document again when it sees that we have none.
+		o.Log.Error("the kept routes can not be used; waiting for the daemon to send them", "error", err)
+		return e, nil
+	}
+	e.board.install(routes)
+	return e, nil
+}
+
+func (e *edge) start() error {
+	// Caddy keeps an id of the installation in its data folder.
+	if err := os.Setenv("XDG_DATA_HOME", e.opts.Dir); err != nil {
+		return err
+	}
+	config, err := caddyConfig(e.opts)
+	if err != nil {
+		return err
+	}
+	if err := caddy.Load(config, true); err != nil {
+		return appliance.Problem("edge.start-failed", err, "detail", err)
+	}
+	return nil
+}
+
+func (e *edge) ready() {
+	_, _ = sdnotify.SdNotify(false, sdnotify.SdNotifyReady) // without systemd nobody listens
+	e.opts.Log.Info("the edge answers requests", "hosts", len(e.board.current.Load().hosts))
+	if e.opts.Started != nil {
+		e.opts.Started()
+	}
+}
+
+// stop leaves. Caddy's own Stop does not wait for requests in flight.
+func (e *edge) stop() {
+	_, _ = sdnotify.SdNotify(false, sdnotify.SdNotifyStopping)
+	began := time.Now()
+	if cut := e.drain(); cut > 0 {
+		e.opts.Log.Warn("left while requests were in flight", "requests", cut)
+	}
+	if err := caddy.Stop(); err != nil {
+		e.opts.Log.Error("stop", "error", err)
+	}
+	e.waitForStreams()
+	e.opts.Log.Info("the edge has left", "after", time.Since(began).Round(time.Millisecond).String())
+}
+
+func (e *edge) leaving() bool { return e.leave.Err() != nil }
+
+func (e *edge) addListener(l *gateListener, secure bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.listeners = append(e.listeners, l)
+	if secure && e.secure == nil {
+		e.secure = l
+	}
+}
+
+func (e *edge) listenersNow() []*gateListener {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]*gateListener(nil), e.listeners...)
+}
+
+// applyRoutes makes r the document of now, durably. The same document again
+// changes nothing; an older one, or another with the same version, is refused.
+func (e *edge) applyRoutes(r appliance.Routes) error {
+	e.apply.Lock()
+	defer e.apply.Unlock()
+	old := e.board.current.Load().routes
+	if r.Version < old.Version || r.Version == old.Version && !sameRoutes(r, old) {
+		return appliance.Problem("edge.routes-older", nil, "version", r.Version, "have", old.Version)
+	}
+	if err := e.store.save(r); err != nil {
+		return appliance.Problem("edge.routes-disk", fmt.Errorf("keep the routes: %w", err), "detail", err)
+	}
+	e.board.install(r)
+	e.wakeUp()
+	return nil
+}
+
+// counters are numbers for people.
+type counters struct {
+	requests, held, refused atomic.Int64
+	classes                 [6]atomic.Int64
+}
+
+func (c *counters) count(status int) {
+	if class := status / 100; class > 0 && class < len(c.classes) {
+		c.classes[class].Add(1)
+	}
+}
