@@ -50,8 +50,9 @@ func (e *AptError) Unwrap() error { return e.Err }
 
 // Update fetches the package lists; apt retries each download by itself.
 func (a Apt) Update(ctx context.Context) error {
-	// Without the option apt calls it a success when a mirror can not be reached.
-	return a.change(ctx, "apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update")
+	// Without the first option apt calls it a success when a mirror can not be
+	// reached; the second leaves out translated descriptions, which nobody reads.
+	return a.change(ctx, "apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Languages=none", "update")
 }
 
 // Install installs packages, without those that are only recommended.

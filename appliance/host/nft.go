@@ -3,6 +3,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +13,10 @@ import (
 // Nft talks to the kernel's packet filter.
 type Nft struct{ Runner Runner }
 
-// Check reports what is wrong with the rules in the file; it loads nothing.
-func (n Nft) Check(ctx context.Context, file string) error {
-	return n.run(ctx, "--check", "--file", file)
+// Check reports what is wrong with rules; it loads nothing.
+func (n Nft) Check(ctx context.Context, rules []byte) error {
+	_, err := n.Runner.Run(ctx, Command{Name: "nft", Args: []string{"--check", "--file", "-"}, Stdin: bytes.NewReader(rules)})
+	return err
 }
 
 // HasTable tells whether a table ("inet", "rochdale") is loaded.

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rochdale/appliance"
+	"rochdale/appliance/api"
+	"rochdale/appliance/state"
+	"rochdale/appliance/step"
+	"rochdale/installer"
+	"rochdale/stacks/bundle"
+)
+
+// newInstallCommand is `rochdale install`.
+func newInstallCommand(a *app) *cobra.Command {
+	o := installer.Options{}
+	c := a.verb("install", "help.install", func(c *cobra.Command, _ []string) error {
+		return a.install(c.Context(), c, &o)
+	})
+	f := c.Flags()
+	f.StringVar(&o.Stack, "stack", "", a.t("flag.install.stack"))
+	f.StringVar(&o.Domain, "domain", "", a.t("flag.install.domain"))
+	f.StringVar(&o.Email, "email", "", a.t("flag.install.email"))
+	f.StringVar(&o.TLS, "tls", "acme", a.t("flag.install.tls"))
+	f.StringVar(&o.ACMECA, "acme-ca", "", a.t("flag.install.acme-ca"))
+	f.StringVar(&o.ACMERoot, "acme-root", "", a.t("flag.install.acme-root"))
+	f.StringVar(&o.Reboot, "reboot", "03:30", a.t("flag.install.reboot"))
+	f.BoolVar(&o.Force, "force", false, a.t("flag.install.force"))
+	c.Annotations = map[string]string{plannable: ""}
+	return c
+}
+
+// install is the walk of an installation: look, judge, show, agree, do, tell.
+func (a *app) install(ctx context.Context, c *cobra.Command, o *installer.Options) error {
+	if err := a.completeOptions(ctx, c, o); err != nil {
+		return err
+	}
+	deps := installer.RealDeps(box{client: api.NewClient(a.paths.DaemonSocket())})
+	facts, found := installer.Preflight(ctx, installer.RealProbe(), *o)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	a.printer.Findings(found)
+	if stop := installer.Blocking(found); len(stop) > 0 {
+		a.printer.Note("install.stopped", "count", len(stop))
+		return a.stopped(found)
+	}
+	plan, result, err := installer.Plan(*o, facts, deps)
+	if err != nil {
+		return err
+	}
+	if a.flags.Plan {
+		return a.printer.Plan(plan)
+	}
+	if agreed, err := a.agree(ctx, plan); err != nil || !agreed {
+		return err
+	}
+	if err := a.carryOut(ctx, deps, plan); err != nil {
+		return withLog(err, "/var/lib/rochdale/apt.log, journalctl -u rochdale -u rochdale-edge")
+	}
+	return a.installed(result)
+}
+
+// stopped ends the program after its findings were shown. In JSON the last line
+// is the error, as everywhere.
+func (a *app) stopped(found []appliance.Finding) error {
+	code := installer.ExitCode(found)
+	if !a.printer.JSON() {
+		return exit(code)
+	}
+	first := installer.Blocking(found)[0]
+	return appliance.Problem("install.preflight", nil, "count", len(installer.Blocking(found)), "first", first.ID).WithCode(code)
+}
+
+// agree asks a person who sits there; without one the command itself is the
+// agreement, because nothing that is asked for may be required.
+func (a *app) agree(ctx context.Context, plan step.Plan) (bool, error) {
+	if a.flags.Yes || !a.asks() {
+		return true, nil
+	}
+	if err := a.printer.Plan(plan); err != nil {
+		return false, err
+	}
+	return a.confirm(ctx, "install.confirm")
+}
+
+// carryOut runs a plan under the installer's lock, journalled in the box's state.
+func (a *app) carryOut(ctx context.Context, deps installer.Deps, plan step.Plan) (err error) {
+	lock, err := installer.TakeLock(deps)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	if err := installer.Prepare(deps); err != nil {
+		return err
+	}
+	journal, err := state.Open(ctx, a.paths.State())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, journal.CloseFile()) }()
+	return plan.Run(ctx, journal, a.printer.Event)
+}
+
+// installed tells what there is now, and what to do next.
+func (a *app) installed(r *installer.Result) error {
+	a.printer.Findings(r.Findings)
+	a.printer.Result(struct {
+		*installer.Result
+		Findings []View `json:"findings"`
+		Next     string `json:"next"`
+	}{r, a.printer.Views(r.Findings), "rochdale status"}, func(w io.Writer) {
+		fmt.Fprintln(w, a.t("install.done", "url", r.URL))
+		if r.AdminLink != "" {
+			fmt.Fprintln(w, a.t("install.admin-link", "link", r.AdminLink))
+		}
+		fmt.Fprintln(w, a.t("install.next", "command", "rochdale status"))
+	})
+	for _, f := range r.Findings {
+		if f.Severity != appliance.Notice {
+			return exit(appliance.ExitWarnings)
+		}
+	}
+	return nil
+}
+
+// completeOptions fills in what the person did not type: from an earlier
+// installation, or by asking where somebody can answer.
+func (a *app) completeOptions(ctx context.Context, c *cobra.Command, o *installer.Options) error {
+	o.Version, o.Language = appliance.Version(), a.lang
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	o.Program = program
+	for _, e := range bundle.Catalog() {
+		o.Stacks = append(o.Stacks, e.Name)
+	}
+	o.Remember(installer.RealDeps(nil), func(flag string) bool { return c.Flags().Changed(flag) })
+	if !a.asks() || a.flags.Yes {
+		return nil
+	}
+	for _, q := range []struct {
+		value *string
+		id    string
+	}{{&o.Stack, "install.ask-stack"}, {&o.Domain, "install.ask-domain"}, {&o.Email, "install.ask-email"}} {
+		if *q.value != "" {
+			continue
+		}
+		if *q.value, err = a.ask(ctx, a.t(q.id, "known", strings.Join(o.Stacks, ", "))+" "); err != nil {
+			return err
+		}
+	}
+	return nil
+}
