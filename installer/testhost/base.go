@@ -23,7 +23,8 @@ type recipe struct {
 	Arch     string // Debian's name; empty for the build machine's own
 	Packages []string
 	Files    map[string]string
-	Enable   []string
+	Enable   []string // units
+	Mask     []string // units
 }
 
 // Suites lists the Debian releases that machines are made of.
@@ -58,7 +59,11 @@ WantedBy=sysinit.target
 }
 
 func (r recipe) key() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", r.Suite, r.Arch, r.Packages, r.Files, r.Enable))
+	text := fmt.Appendf(nil, "%q %q %q %q %q", r.Suite, r.Arch, r.Packages, r.Files, r.Enable)
+	if len(r.Mask) > 0 {
+		text = fmt.Appendf(text, " %q", r.Mask)
+	}
+	sum := sha256.Sum256(text)
 	return fmt.Sprintf("%s-%x", r.Suite+r.Arch, sum[:6])
 }
 
@@ -113,8 +118,7 @@ func (r recipe) make(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	_, err = run(ctx, "systemctl", append([]string{"--root=" + dir, "-q", "enable"}, r.Enable...)...)
-	if err != nil {
+	if err := r.units(ctx, dir); err != nil {
 		return err
 	}
 	return clean(dir)

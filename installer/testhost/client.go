@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -106,3 +107,6 @@ func exitCode(state *os.ProcessState) int {
 	}
 	return state.ExitCode()
 }
+
+// hostArch is the build machine's architecture in Debian's and Go's words, which agree for those that are emulated.
+func hostArch() string { return runtime.GOARCH }

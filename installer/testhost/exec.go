@@ -34,10 +34,13 @@ type Result struct {
 
 // Exec runs a program and waits for its end. The error tells that it could not be run or that the context ended; it was
 // then killed with everything in its process group. A non-zero exit code is in the result.
-func (m *Machine) Exec(ctx context.Context, c Command) (Result, error) {
+func (m *Machine) Exec(ctx context.Context, c Command) (Result, error) { return execute(ctx, m, c) }
+
+// execute runs a program to its end on any kind of machine.
+func execute(ctx context.Context, h Host, c Command) (Result, error) {
 	stdout, stderr := &capped{limit: outputLimit}, &capped{limit: outputLimit}
 	c.Stdout, c.Stderr = tee(stdout, c.Stdout), tee(stderr, c.Stderr)
-	p, err := m.Start(ctx, c)
+	p, err := h.Start(ctx, c)
 	if err != nil {
 		return Result{}, err
 	}
@@ -70,9 +73,16 @@ func output(ctx context.Context, h Host, args []string) (string, error) {
 
 // Process is a program that runs in a machine.
 type Process struct {
-	cmd *exec.Cmd
-	ctx context.Context
+	wait func() (int, error)
+	kill func() error
 }
+
+// Wait waits for the end and returns the exit code, or 128 and the signal's number. The error tells that the context ended
+// or that the machine went away. Call it once.
+func (p *Process) Wait() (int, error) { return p.wait() }
+
+// Kill ends the program and its process group with SIGKILL, as `kill -9` in the machine would.
+func (p *Process) Kill() error { return p.kill() }
 
 // Start starts a program; its output goes to c.Stdout and c.Stderr while it runs. The end of the context kills it.
 func (m *Machine) Start(ctx context.Context, c Command) (*Process, error) {
@@ -94,7 +104,23 @@ func (m *Machine) Start(ctx context.Context, c Command) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	return &Process{cmd: cmd, ctx: ctx}, nil
+	return &Process{
+		wait: func() (int, error) { return ended(ctx, cmd) },
+		kill: func() error { return killGroup(cmd.Process.Pid) },
+	}, nil
+}
+
+// ended waits for a program that was started in a machine.
+func ended(ctx context.Context, cmd *exec.Cmd) (int, error) {
+	err := cmd.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		return -1, fmt.Errorf("killed, since the time for it was over: %w", cause)
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		return -1, err
+	}
+	return exitCode(cmd.ProcessState), nil
 }
 
 // enterArgs is the command line that runs a program in the namespaces of a machine's PID 1 with a clean environment.
@@ -109,22 +135,6 @@ func enterArgs(init int, c Command) []string {
 	args = append(args, c.Env...)
 	return append(args, c.Args...)
 }
-
-// Wait waits for the end and returns the exit code, or 128 and the signal's number. The error tells that the context ended.
-func (p *Process) Wait() (int, error) {
-	err := p.cmd.Wait()
-	if cause := context.Cause(p.ctx); cause != nil {
-		return -1, fmt.Errorf("%s: %w", p.cmd.Args[len(p.cmd.Args)-1], cause)
-	}
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
-		return -1, err
-	}
-	return exitCode(p.cmd.ProcessState), nil
-}
-
-// Kill ends the program and its process group with SIGKILL, as `kill -9` in the machine would.
-func (p *Process) Kill() error { return killGroup(p.cmd.Process.Pid) }
 
 // CopyIn copies a file of the build machine into the running machine. It appears there whole or not at all.
 func (m *Machine) CopyIn(ctx context.Context, src, dst string, mode os.FileMode) error {

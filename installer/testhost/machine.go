@@ -20,16 +20,27 @@ import (
 type Host interface {
 	// Exec runs a program as root in the machine. A non-zero exit code is in the result, not an error.
 	Exec(ctx context.Context, c Command) (Result, error)
+	// Output is Exec with the standard output alone; a non-zero exit code is an error.
+	Output(ctx context.Context, args ...string) (string, error)
+	// Start starts a program and does not wait for its end.
+	Start(ctx context.Context, c Command) (*Process, error)
 	// CopyIn copies a file of the build machine into the machine, atomically, making folders as needed.
 	CopyIn(ctx context.Context, src, dst string, mode os.FileMode) error
 	WriteFile(ctx context.Context, path string, data []byte, mode os.FileMode) error
 	ReadFile(ctx context.Context, path string) ([]byte, error)
+	// AddHost makes a name resolve to an address in the machine.
+	AddHost(ctx context.Context, name, ip string) error
+	// Address is the machine's own on the bridge, where all its ports can be reached from the build machine.
+	Address() netip.Addr
 	// Wait returns when the machine's systemd is done with starting, with the names of units that failed.
 	Wait(ctx context.Context) (failed []string, err error)
 	// Reboot asks systemd in the machine for a reboot and waits until it is up again.
 	Reboot(ctx context.Context) error
 	PowerOff(ctx context.Context) error
 	PowerOn(ctx context.Context) error
+	Running() bool
+	// Console returns the end of what the machine wrote on its console, over all boots.
+	Console() string
 	// PullPlug ends the machine at once, as a power cut does. PowerOn boots what is left.
 	PullPlug() error
 	// Close ends the machine and removes everything of it.
@@ -73,6 +84,9 @@ type Machine struct {
 	closed  bool
 	changed chan struct{} // closed and replaced at every change
 }
+
+// Address is IP, for those who have a Host.
+func (m *Machine) Address() netip.Addr { return m.IP }
 
 // Boot makes a machine as a copy of a bare or a saved root, boots it and waits until systemd is up. The caller must Close it.
 // Units that failed are an error for a bare root, since a bare Debian has none.

@@ -181,6 +181,7 @@ func TestRecipeKeyChangesWithItsParts(t *testing.T) {
 		"packages": func(r *recipe) { r.Packages = append(r.Packages, "sudo") },
 		"files":    func(r *recipe) { r.Files["etc/x"] = "y" },
 		"units":    func(r *recipe) { r.Enable = nil },
+		"masks":    func(r *recipe) { r.Mask = []string{"x.timer"} },
 	}
 	for name, f := range change {
 		r := baseRecipe("bookworm")

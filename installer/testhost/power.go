@@ -153,38 +153,29 @@ func (m *Machine) Running() bool {
 }
 
 // Wait returns when systemd in the machine has started everything, with the names of the units that failed.
-func (m *Machine) Wait(ctx context.Context) ([]string, error) {
+func (m *Machine) Wait(ctx context.Context) ([]string, error) { return waitUp(ctx, m) }
+
+// waitUp asks systemd until it is done. Early in a boot it can not answer yet, which is no error while the machine is on.
+func waitUp(ctx context.Context, h Host) ([]string, error) {
 	for {
-		state, err := m.systemState(ctx)
-		if err != nil {
+		result, err := h.Exec(ctx, Command{Args: []string{"systemctl", "is-system-running"}})
+		if err != nil && (ctx.Err() != nil || !h.Running()) {
 			return nil, err
 		}
-		switch state {
+		switch strings.TrimSpace(result.Stdout) {
 		case "running":
 			return nil, nil
 		case "degraded":
-			return m.failedUnits(ctx)
+			return failedUnits(ctx, h)
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return nil, fmt.Errorf("machine %s is not up (%q): %w", m.Name, state, err)
+		if perr := pause(ctx, 50*time.Millisecond); perr != nil {
+			return nil, fmt.Errorf("the machine is not up (%q, %v): %w", strings.TrimSpace(result.Stdout), err, perr)
 		}
 	}
 }
 
-// systemState asks systemd; an empty state means that it can not answer yet.
-func (m *Machine) systemState(ctx context.Context) (string, error) {
-	if _, err := m.pid1(ctx); err != nil {
-		return "", err
-	}
-	result, err := m.Exec(ctx, Command{Args: []string{"systemctl", "is-system-running"}})
-	if err != nil && (ctx.Err() != nil || !m.Running()) {
-		return "", err
-	}
-	return strings.TrimSpace(result.Stdout), nil
-}
-
-func (m *Machine) failedUnits(ctx context.Context) ([]string, error) {
-	out, err := m.Output(ctx, "systemctl", "--failed", "--plain", "--no-legend", "--no-pager")
+func failedUnits(ctx context.Context, h Host) ([]string, error) {
+	out, err := output(ctx, h, []string{"systemctl", "--failed", "--plain", "--no-legend", "--no-pager"})
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +191,7 @@ func (m *Machine) failedUnits(ctx context.Context) ([]string, error) {
 // Reboot asks systemd for a reboot and waits until the machine is up again. Failed units are for Wait to tell.
 func (m *Machine) Reboot(ctx context.Context) error {
 	before := m.Boots()
-	if err := m.shut(ctx, "reboot"); err != nil {
+	if err := shut(ctx, m, "reboot"); err != nil {
 		return err
 	}
 	for m.Boots() == before {
@@ -220,7 +211,7 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	if err := m.shut(ctx, "poweroff"); err != nil {
+	if err := shut(ctx, m, "poweroff"); err != nil {
 		return err
 	}
 	select {
@@ -232,12 +223,13 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 }
 
 // shut runs systemctl with a verb that ends the system, and with it systemctl itself: its exit code says nothing.
-func (m *Machine) shut(ctx context.Context, verb string) error {
-	result, err := m.Exec(ctx, Command{Args: []string{"systemctl", "--no-block", verb}})
+// A connection that broke meanwhile is no error either.
+func shut(ctx context.Context, h Host, verb string) error {
+	result, err := h.Exec(ctx, Command{Args: []string{"systemctl", "--no-block", verb}})
 	if err == nil && result.Code != 0 && result.Code < 128 {
-		return fmt.Errorf("%s machine %s: %s", verb, m.Name, tail(result.Stderr, 500))
+		return fmt.Errorf("%s: %s", verb, tail(result.Stderr, 500))
 	}
-	return err
+	return context.Cause(ctx)
 }
 
 // PullPlug ends the machine's PID 1 and nspawn with SIGKILL, as a power cut does. What the machine wrote stays (this is no

@@ -72,6 +72,11 @@ func (l lease) remove(ctx context.Context) error {
 		// The address is gone already where the bridge is.
 		_, _ = run(ctx, "ip", "addr", "del", l.IP.String()+"/32", "dev", bridge)
 	}
+	if exists("/sys/class/net/" + l.Name) { // a virtual machine's end of the bridge
+		if _, err := run(ctx, "ip", "link", "del", l.Name); err != nil {
+			return err
+		}
+	}
 	errs := []error{removeGroups(ctx, l.Name), os.RemoveAll("/run/systemd/nspawn/propagate/" + l.Name)}
 	if l.Dir != "" {
 		errs = append(errs, removeTree(ctx, l.Dir))
