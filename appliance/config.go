@@ -41,6 +41,7 @@ type TLSConfig struct {
 type StackConfig struct {
 	Domain  string   `yaml:"domain"`
 	Aliases []string `yaml:"aliases,omitempty"` // names that only point to Domain
+	Name    string   `yaml:"name,omitempty"`    // what the co-op calls itself; empty: the stack's title
 }
 
 // UpdatesConfig is about the operating system's security updates.
@@ -51,6 +52,15 @@ type UpdatesConfig struct {
 
 // Hosts are all host names of the stack, the domain first.
 func (s StackConfig) Hosts() []string { return append([]string{s.Domain}, s.Aliases...) }
+
+// URL is where people reach a stack, empty for one that is not configured.
+func (c Config) URL(stack string) string {
+	entry, ok := c.Stacks[stack]
+	if !ok {
+		return ""
+	}
+	return "https://" + entry.Domain
+}
 
 // MaxConfig bounds the size of rochdale.yaml, in bytes.
 const MaxConfig = 256 << 10

@@ -95,6 +95,15 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// MessageOf gives what there is to tell a person about an error.
+func MessageOf(err error) Message {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Message
+	}
+	return Message{ID: "daemon.unexpected", Args: Args("detail", err)}
+}
+
 // ExitCode is the code that the command line ends with for this error.
 func ExitCode(err error) int {
 	var e *Error

@@ -21,6 +21,9 @@ func (p Paths) Config() string { return p.at("etc/rochdale/rochdale.yaml") }
 // ConfigDir holds Config and the secret files beside it.
 func (p Paths) ConfigDir() string { return p.at("etc/rochdale") }
 
+// GoodConfig is the daemon's copy of the last Config that made sense.
+func (p Paths) GoodConfig() string { return p.at("var/lib/rochdale/rochdale.good.yaml") }
+
 // Var is the box's data.
 func (p Paths) Var() string { return p.at("var/lib/rochdale") }
 
@@ -45,6 +48,15 @@ func (p Paths) Volume(stack string, generation int64, volume string) string {
 func (p Paths) Generation(stack string, generation int64) string {
 	return filepath.Join(p.Stack(stack), "data", strconv.FormatInt(generation, 10))
 }
+
+// DatabasePassword is the password of a stack's own PostgreSQL. Only the stack
+// and root can read it.
+func (p Paths) DatabasePassword(stack string) string {
+	return filepath.Join(p.Stack(stack), "secrets", "database-password")
+}
+
+// MachineID tells this machine from all others.
+func (p Paths) MachineID() string { return p.at("etc/machine-id") }
 
 // Run is the folder of sockets.
 func (p Paths) Run() string { return p.at("run/rochdale") }

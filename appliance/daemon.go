@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rochdale/appliance/host"
+)
+
+// Daemon keeps what state says running, and does what it is asked to, one
+// operation a stack at a time. [New] makes one, [Daemon.Run] is its life; its
+// other methods may be called while it runs.
+type Daemon struct {
+	Parts
+	files  host.Files
+	lanes  *lanes
+	runs   *runs
+	config configuration
+	routes *routing
+	views  views
+	opened sync.Map     // Bundle by stack and digest
+	beat   atomic.Int64 // when the loop last came by, Unix nanoseconds
+	wake   chan struct{}
+	jobs   sync.WaitGroup
+	base   context.Context // of the jobs; ends with Run
+	end    context.CancelFunc
+}
+
+// How often the daemon looks whether everything is as it should be.
+const (
+	reconcileEvery = 30 * time.Second
+	settleTime     = 300 * time.Millisecond // several wake-ups in a row are one
+)
+
+// New joins the parts. It reads the configuration, and starts nothing yet.
+func New(p Parts) *Daemon {
+	if p.Log == nil {
+		p.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &Daemon{Parts: p, files: host.NewFiles(), lanes: newLanes(), runs: newRuns(), wake: make(chan struct{}, 1)}
+	d.base, d.end = context.WithCancel(context.Background())
+	d.routes = newRouting(p.Store, p.Edge)
+	_ = d.config.load(p.Paths, d.files) // a finding says what is wrong with it
+	d.beat.Store(time.Now().UnixNano())
+	return d
+}
+
+// Run goes on with interrupted jobs and then keeps everything running, until
+// ctx is done. Containers stay as they are when it returns.
+func (d *Daemon) Run(ctx context.Context) error {
+	defer d.jobs.Wait()
+	defer d.end()
+	stop := context.AfterFunc(ctx, d.end)
+	defer stop()
+	if err := d.resume(ctx); err != nil {
+		return err
+	}
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	loops.Go(func() { d.keepRouting(ctx) })
+	loops.Go(func() { d.keepSchedule(ctx) })
+	d.keepReconciling(ctx)
+	return nil
+}
+
+// Alive tells whether the loop still comes by; the watchdog asks.
+func (d *Daemon) Alive() bool {
+	return time.Since(time.Unix(0, d.beat.Load())) < 3*reconcileEvery
+}
+
+// keepReconciling looks at every stack now, every half minute, and whenever
+// the engine says that something happened.
+func (d *Daemon) keepReconciling(ctx context.Context) {
+	events := d.Engine.Events(ctx)
+	var stacks sync.WaitGroup
+	defer stacks.Wait()
+	for ctx.Err() == nil {
+		d.beat.Store(time.Now().UnixNano())
+		d.reconcileAll(ctx, &stacks)
+		select {
+		case <-ctx.Done():
+		case <-time.After(d.untilNext()):
+		case <-events:
+			sleep(ctx, settleTime)
+		case <-d.wake:
+		}
+	}
+}
+
+// untilNext is shorter than the rhythm when a crashed container is due earlier.
+func (d *Daemon) untilNext() time.Duration {
+	wait := reconcileEvery
+	if due, ok := d.views.nextDue(); ok {
+		wait = min(wait, max(time.Until(due), settleTime))
+	}
+	return wait
+}
+
+// Wake makes the daemon look at everything soon.
+func (d *Daemon) Wake() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// sleep waits; it tells whether the time passed before ctx was done.
+func sleep(ctx context.Context, t time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(t):
+		return true
+	}
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+
+	"rochdale/stacks"
+)
+
+// ensure has one container of each wanted service running and healthy, in the
+// order in which they start. What runs already is left as it is.
+func (d *Daemon) ensure(ctx context.Context, c *crew, wanted func(stacks.Service) bool) error {
+	for _, s := range c.services() {
+		if !wanted(s) {
+			continue
+		}
+		all, err := d.Engine.List(ctx, c.release.Stack)
+		if err != nil {
+			return err
+		}
+		x, running := c.best(all, s.Name)
+		switch {
+		case running && x.Health == "healthy":
+		case running:
+			err = d.Engine.WaitHealthy(ctx, x.ID)
+		default:
+			err = d.begin(ctx, c, s, reuse(c.of(all, s.Name)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reuse gives the name of the last container, which ended, or a new one: a
+// container that is started again keeps its log.
+func reuse(ended []Container) string {
+	if len(ended) > 0 {
+		return suffixOf(ended[0])
+	}
+	return NewSuffix()
+}
+
+// begin starts one container and waits until it is healthy.
+func (d *Daemon) begin(ctx context.Context, c *crew, s stacks.Service, suffix string) error {
+	spec, err := c.spec(s, suffix)
+	if err != nil {
+		return err
+	}
+	x, err := d.Engine.Start(ctx, spec)
+	if err != nil {
+		return err
+	}
+	return d.Engine.WaitHealthy(ctx, x.ID)
+}
+
+// volumes are the names of all volumes of the release.
+func (c *crew) volumes() map[string]bool {
+	names := map[string]bool{}
+	for _, s := range c.services() {
+		for _, m := range s.Mounts {
+			names[m.Volume] = true
+		}
+	}
+	for _, db := range c.bundle.Stack.Manifest.Databases {
+		if db.Volume != "" {
+			names[db.Volume] = true
+		}
+	}
+	return names
+}
+
+// migration is what the migrator is asked for; ok is false for a stack without
+// migrations of ours to run.
+func (d *Daemon) migration(ctx context.Context, c *crew) (r MigrateRequest, ok bool, err error) {
+	m := c.bundle.Stack.Manifest
+	if m.Migrations.Dir == "" {
+		return r, false, nil
+	}
+	db := m.Databases[m.Migrations.Database]
+	r = MigrateRequest{
+		Stack: c.release.Stack, User: m.User, Database: db, Migrations: filepath.Join(c.bundle.Dir, filepath.FromSlash(m.Migrations.Dir)),
+	}
+	if db.Engine != "postgres" {
+		r.VolumeDir = d.Paths.Volume(c.release.Stack, c.release.Generation, db.Volume)
+		return r, true, nil
+	}
+	all, err := d.Engine.List(ctx, c.release.Stack)
+	if err != nil {
+		return r, false, err
+	}
+	x, running := c.best(all, db.Service)
+	if !running {
+		return r, false, Problem("daemon.database-gone", nil, "stack", c.release.Stack, "service", db.Service)
+	}
+	r.Address, r.PasswordFile = net.JoinHostPort(x.Address, "5432"), d.Paths.DatabasePassword(c.release.Stack)
+	return r, true, nil
+}

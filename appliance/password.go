@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+
+	"rochdale/appliance/host"
+)
+
+// postgres tells whether the release keeps rows in a PostgreSQL of its own.
+func (c *crew) postgres() bool {
+	for _, db := range c.bundle.Stack.Manifest.Databases {
+		if db.Engine == "postgres" {
+			return true
+		}
+	}
+	return false
+}
+
+// password makes the password of the stack's PostgreSQL, once. Its containers
+// read it as /run/secrets/database-password.
+func (d *Daemon) password(c *crew) error {
+	path := d.Paths.DatabasePassword(c.release.Stack)
+	if _, err := os.Stat(path); err == nil || !c.postgres() {
+		return nil
+	}
+	if err := d.files.MkdirAll(filepath.Dir(path), rootOnly()); err != nil {
+		return err
+	}
+	uid := c.bundle.Stack.Manifest.User
+	return d.files.Write(path, []byte(rand.Text()), host.Attr{Mode: 0o400, UID: uid, GID: uid})
+}
