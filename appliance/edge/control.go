@@ -35,43 +35,42 @@ type Health struct {
 	Answers [6]int64 `json:"answers"`
 }
 
-type controlServer struct {
-	http *http.Server
-	done chan struct{}
-}
-
-func (c controlServer) stop() {
-	_ = c.http.Close()
-	<-c.done
-}
-
-// listenControl opens the socket for the daemon. Only root and our own user
-// may speak.
-func (e *edge) listenControl() (controlServer, error) {
+// listenControl opens the socket for the daemon. Whoever speaks before
+// serveControl waits, and so nobody meets a half-started edge.
+func (e *edge) listenControl() (net.Listener, error) {
 	path := e.opts.ControlSocket
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return controlServer{}, appliance.Problem("edge.start-failed", err, "detail", err)
+		return nil, appliance.Problem("edge.start-failed", err, "detail", err)
 	}
 	ln, err := net.Listen("unix", path)
 	if err != nil {
-		return controlServer{}, appliance.Problem("edge.start-failed", err, "detail", err)
+		return nil, appliance.Problem("edge.start-failed", err, "detail", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
-		return controlServer{}, errors.Join(err, ln.Close())
+		return nil, errors.Join(err, ln.Close())
 	}
-	c := controlServer{done: make(chan struct{}), http: &http.Server{
+	return &peerListener{Listener: ln, log: e.opts.Log}, nil
+}
+
+// serveControl answers the daemon until the function that it gives is called.
+func (e *edge) serveControl(ln net.Listener) (stop func()) {
+	s := &http.Server{
 		Handler:           e.verbs(),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    8 << 10,
 		ErrorLog:          slog.NewLogLogger(e.opts.Log.Handler(), slog.LevelWarn),
-	}}
+	}
+	done := make(chan struct{})
 	go func() {
-		defer close(c.done)
-		_ = c.http.Serve(&peerListener{Listener: ln, log: e.opts.Log}) // ends with stop
+		defer close(done)
+		_ = s.Serve(ln) // ends with stop
 	}()
-	return c, nil
+	return func() {
+		_ = s.Close()
+		<-done
+	}
 }
 
 func (e *edge) verbs() http.Handler {

@@ -61,11 +61,13 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer control.stop()
+	defer control.Close() //nolint:errcheck // serveControl closes it too
 	if err := e.start(); err != nil {
 		return err
 	}
+	defer e.serveControl(control)()
 	warming := e.keepWarm(ctx)
+	go e.watchdog(e.leave)
 	e.ready()
 	<-ctx.Done()
 	e.stop()

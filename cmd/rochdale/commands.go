@@ -7,6 +7,14 @@ import "github.com/spf13/cobra"
 // commands are all that the binary can do, a line for each file.
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
+		newStatusCommand(a),
+		newDoctorCommand(a),
+		newLogsCommand(a),
+		newStackCommand(a),
 		newVersionCommand(a),
+		newCompletionCommand(a),
+		newManCommand(a),
+		newEdgeCommand(a),
+		newMigrateCommand(a),
 	}
 }
