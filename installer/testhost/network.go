@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,21 +35,22 @@ type made struct {
 
 func madePath() string { return filepath.Join(runDir(), "network.json") }
 
-// makeNetwork brings up the bridge, forwarding and the rules. It is called with the setup lock held.
-func makeNetwork(ctx context.Context, log io.Writer) error {
+// makeNetwork brings up the bridge, forwarding and the rules, and adds to the record what was not so before. It is called with
+// the setup lock held.
+func makeNetwork(ctx context.Context, log io.Writer, record string) error {
 	var m made
-	if err := readJSON(madePath(), &m); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := readJSON(record, &m); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	err := errors.Join(makeBridge(ctx, log, &m), allowForward(log, &m), makeRules(ctx, log, &m))
-	if werr := writeJSON(madePath(), m); werr != nil {
+	if werr := writeJSON(record, m); werr != nil {
 		return errors.Join(err, werr)
 	}
 	return err
 }
 
 func makeBridge(ctx context.Context, log io.Writer, m *made) error {
-	if _, err := os.Stat("/sys/class/net/" + bridge); err != nil {
+	if _, err := net.InterfaceByName(bridge); err != nil {
 		fmt.Fprintln(log, "making the bridge", bridge)
 		if _, err := run(ctx, "ip", "link", "add", bridge, "type", "bridge"); err != nil {
 			return err
@@ -136,9 +138,9 @@ func ruleArgs(op string, rule []string) []string {
 }
 
 // removeNetwork undoes what is recorded. It is called with the setup lock held and no machine left.
-func removeNetwork(ctx context.Context) error {
+func removeNetwork(ctx context.Context, record string) error {
 	var m made
-	if err := readJSON(madePath(), &m); err != nil {
+	if err := readJSON(record, &m); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -156,7 +158,7 @@ func removeNetwork(ctx context.Context) error {
 		_, err := run(ctx, "ip", "link", "del", bridge)
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, os.Remove(madePath()))...)
+	return errors.Join(append(errs, os.Remove(record))...)
 }
 
 func readJSON(path string, into any) error {

@@ -68,7 +68,7 @@ func Setup(ctx context.Context, log io.Writer) error {
 		if err := RemoveStale(ctx, log); err != nil {
 			return err
 		}
-		return makeNetwork(ctx, log)
+		return makeNetwork(ctx, log, madePath())
 	})
 }
 
@@ -102,6 +102,6 @@ func Teardown(ctx context.Context) error {
 		if err != nil || len(leases) > 0 {
 			return err
 		}
-		return removeNetwork(ctx)
+		return removeNetwork(ctx, madePath())
 	})
 }
