@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rochdale/stacks"
+	"rochdale/stacks/bundle"
+	"rochdale/stacks/bundle/image"
+)
+
+func newBundleCommand(s streams) *cobra.Command {
+	c := &cobra.Command{Use: "bundle", Short: "Build and show bundles"}
+	c.AddCommand(newBundleBuildCommand(s), newBundleThinCommand(s))
+	return c
+}
+
+func newBundleBuildCommand(s streams) *cobra.Command {
+	var programs []string
+	var output string
+	c := &cobra.Command{
+		Use:   "build FOLDER --program IMAGE:ARCH=FILE... --output FILE",
+		Short: "Check a stack and make one bundle of it, with images of static programs",
+		Args:  oneArgument,
+		RunE: func(c *cobra.Command, args []string) error {
+			return buildBundle(c.Context(), s, buildOptions{args[0], programs, output})
+		},
+	}
+	c.Flags().StringArrayVar(&programs, "program", nil, "static program that becomes an image, as in coop:amd64=coop-amd64; once for each architecture")
+	c.Flags().StringVar(&output, "output", "", "file to write the bundle to")
+	return c
+}
+
+func newBundleThinCommand(s streams) *cobra.Command {
+	var arch, output string
+	c := &cobra.Command{
+		Use:   "thin BUNDLE --arch ARCH --output FILE",
+		Short: "Copy a bundle with the images of one architecture only; its digest stays",
+		Args:  oneArgument,
+		RunE: func(c *cobra.Command, args []string) error {
+			return thinBundle(c.Context(), s, args[0], thinOptions{arch, output})
+		},
+	}
+	c.Flags().StringVar(&arch, "arch", "", "amd64, arm64 or armv7")
+	c.Flags().StringVar(&output, "output", "", "file to write the bundle to")
+	return c
+}
+
+func oneArgument(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%w: one argument is needed, %d were given", errUsage, len(args))
+	}
+	return nil
+}
+
+type buildOptions struct {
+	folder   string
+	programs []string
+	output   string
+}
+
+func buildBundle(ctx context.Context, s streams, o buildOptions) error {
+	stack, err := stacks.Parse(os.DirFS(o.folder))
+	if err != nil {
+		return err
+	}
+	images := make([]bundle.Image, 0, len(o.programs))
+	for _, text := range o.programs {
+		program, err := parseProgram(text)
+		if err != nil {
+			return err
+		}
+		program.User = stack.Manifest.User
+		made, err := image.Make(program)
+		if err != nil {
+			return err
+		}
+		images = append(images, made)
+	}
+	return writeFile(s, o.output, func(w io.Writer) (string, error) {
+		return bundle.Build(ctx, os.DirFS(o.folder), images, w)
+	})
+}
+
+// parseProgram reads IMAGE:ARCH=FILE.
+func parseProgram(text string) (image.Program, error) {
+	what, file, ok := strings.Cut(text, "=")
+	name, arch, both := strings.Cut(what, ":")
+	if !ok || !both || name == "" || arch == "" || file == "" {
+		return image.Program{}, fmt.Errorf("%w: --program %s: write IMAGE:ARCH=FILE, as in coop:amd64=coop-amd64", errUsage, text)
+	}
+	return image.Program{Name: name, Arch: arch, File: file}, nil
+}
+
+type thinOptions struct{ arch, output string }
+
+func thinBundle(ctx context.Context, s streams, from string, o thinOptions) (err error) {
+	file, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return writeFile(s, o.output, func(w io.Writer) (string, error) {
+		return bundle.Thin(ctx, file, o.arch, w)
+	})
+}
+
+// writeFile makes the output whole or not at all and prints digest, size and
+// name. It is no box's state: what counts here is that no half bundle is taken
+// for a whole one by the next command.
+func writeFile(s streams, path string, write func(io.Writer) (string, error)) error {
+	if path == "" {
+		return fmt.Errorf("%w: --output is missing", errUsage)
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), ".rochdale-hub-*")
+	if err != nil {
+		return err
+	}
+	digest, err := write(temp)
+	err = errors.Join(err, temp.Chmod(0o644), temp.Close())
+	if err == nil {
+		err = os.Rename(temp.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temp.Name()))
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "%s  %d bytes  %s\n", digest, info.Size(), path)
+	return err
+}
