@@ -41,7 +41,7 @@ func rooms() []room {
 	list := []room{
 		{"cmd", nil},
 		{"cmd/rochdale/...", words("installer", "appliance/...")},
-		{"cmd/rochdale-hub/...", []string{"stacks", "stacks/bundle", "stacks/hub"}},
+		{"cmd/rochdale-hub/...", []string{"stacks", "stacks/bundle/...", "stacks/hub"}},
 		{"cmd/coop/...", []string{"stacks/coop/..."}},
 		{"installer", words()},
 		{"installer/e2e/...", words("installer/...", "appliance/...")},
