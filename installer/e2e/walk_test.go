@@ -40,7 +40,7 @@ func walkThrough(t *testing.T, suite string) {
 	}
 	t.Logf("%s: installed and answering over HTTPS after %.1f s", suite, time.Since(start).Seconds())
 
-	o := walk.Options{BaseURL: b.URL(), Transport: b.Transport(), JoinPath: done.FirstAdmin, Suffix: suite}
+	o := walk.Options{BaseURL: b.URL(), Transport: b.Transport(), JoinPath: b.JoinPath(done.AdminLink), Unique: suite}
 	receipt, err := walk.Order(ctx, o)
 	if err != nil {
 		t.Fatal(err)

@@ -122,8 +122,8 @@ func (b *Box) InstallArgs(extra ...string) []string {
 
 // Installed is what an installation with --json printed last.
 type Installed struct {
-	URL        string `json:"url"`
-	FirstAdmin string `json:"first_admin"`
+	URL       string `json:"url"`
+	AdminLink string `json:"admin_link"`
 	// Lines are all JSON lines, for those who want more.
 	Lines []json.RawMessage `json:"-"`
 }
@@ -193,6 +193,11 @@ func (b *Box) Transport() *http.Transport {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(b.CA.IssuerRootPEM())
 	return testhost.Transport(map[string]string{b.Domain: b.IP.String()}, pool)
+}
+
+// JoinPath is the path of the first admin's one-time link.
+func (b *Box) JoinPath(link string) string {
+	return strings.TrimPrefix(strings.TrimSpace(link), b.URL())
 }
 
 // URL is the address of the platform, without a slash at its end.

@@ -81,15 +81,19 @@ func show(ctx context.Context, b *box.Box, out io.Writer) error {
 		return err
 	}
 	start := time.Now()
-	o := walk.Options{BaseURL: b.URL(), Transport: b.Transport(), JoinPath: link, Suffix: "demo"}
+	o := walk.Options{BaseURL: b.URL(), Transport: b.Transport(), JoinPath: b.JoinPath(link), Unique: "demo", Say: func(step string) { fmt.Fprintln(out, "  -", step) }}
 	receipt, err := walk.Order(ctx, o)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nOne order walked through over HTTPS in %.1f s:\n%s\n", time.Since(start).Seconds(), receipt)
+	fmt.Fprintf(out, "\nOne order walked through over HTTPS in %.1f s.\n", time.Since(start).Seconds())
+	fmt.Fprintf(out, "The customer paid %s: goods %s, delivery %s, tip %s; of it the shop gets %s, the courier %s, the co-op %s.\n",
+		euros(receipt.Total), euros(receipt.Goods), euros(receipt.Delivery), euros(receipt.Tip), euros(receipt.Provider), euros(receipt.Worker), euros(receipt.Commission))
 	fmt.Fprintf(out, "\nIn your browser: add this line to the hosts file of the machine that your browser runs on\n\n    %s %s\n\n", b.IP, b.Domain)
 	fmt.Fprintf(out, "and open %s (its certificate is from a test authority, so the browser warns).\n", b.URL())
-	fmt.Fprintf(out, "Sign in as the admin: %s, password %s\n", receipt.AdminEmail, receipt.Password)
+	fmt.Fprintf(out, "Sign in as the admin: %s, password %s\n", receipt.Admin.Email, receipt.Admin.Password)
 	fmt.Fprintf(out, "A shell in the box: sudo nsenter -a -t $(pgrep -f -- '--machine=%s' -n) bash\n", b.Name)
 	return nil
 }
+
+func euros(cents int64) string { return fmt.Sprintf("%d.%02d", cents/100, cents%100) }
