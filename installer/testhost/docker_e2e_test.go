@@ -157,6 +157,15 @@ func TestMemoryOfTheWholeMachineIsLimited(t *testing.T) {
 	if r, err := m.Exec(ctx, Command{Args: []string{"/root/guest", "take", "512"}}); err != nil || r.Code != 137 {
 		t.Errorf("a machine of 128 MB gave 512 MB: %+v, %v", r, err)
 	}
+	if got := out(t, ctx, m, "head", "-n", "1", "/proc/meminfo"); got != "MemTotal:         131072 kB" {
+		t.Errorf("meminfo: %s", got)
+	}
+	if err := m.Reboot(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := out(t, ctx, m, "free", "--mega"); !strings.Contains(got, "134") {
+		t.Errorf("after a reboot: %s", got)
+	}
 	if got := out(t, ctx, m, "/root/guest", "take", "16"); got != "took 16" {
 		t.Errorf("16 MB: %q", got)
 	}

@@ -55,7 +55,7 @@ type Options struct {
 	Suite    string     // "bookworm" (if empty) or "trixie"
 	From     string     // a root made by Save, instead of a bare one of Suite
 	IP       netip.Addr // on the bridge; the next free one if not set
-	Memory   int64      // bytes; 0: no limit. The limit holds; /proc/meminfo still shows the build machine's memory
+	Memory   int64      // bytes; 0: no limit. The limit holds for the whole machine, and /proc/meminfo shows it
 	Resolver netip.Addr // the machine's DNS resolver; the build machine's if not set
 	AptCache string     // "http://HOST:PORT" of a caching proxy such as AptCache.URL; empty: straight to the mirrors
 	Files    []File     // written before the first boot
@@ -152,6 +152,11 @@ func (m *Machine) fill(ctx context.Context, source string, o *Options) error {
 	}
 	if err := copyTree(ctx, source, m.Dir); err != nil {
 		return err
+	}
+	if m.memory > 0 {
+		if err := m.writeMeminfo(); err != nil {
+			return err
+		}
 	}
 	files, err := m.identity(o)
 	if err != nil {

@@ -266,8 +266,8 @@ func TestCommandLines(t *testing.T) {
 	if got != want {
 		t.Errorf("%s", got)
 	}
-	args := nspawnArgs("/m/root", "rt10")
-	for _, need := range []string{"--machine=rt10", "--network-bridge=rt0", "--register=no", "--keep-unit", "-b"} {
+	args := (&Machine{Dir: "/m/rt10/root", memory: 1 << 30, lease: lease{Name: "rt10", Dir: "/m/rt10"}}).nspawnArgs()
+	for _, need := range []string{"--machine=rt10", "--network-bridge=rt0", "--register=no", "--keep-unit", "-b", "--bind-ro=/m/rt10/meminfo:/run/testhost-meminfo"} {
 		if !slices.Contains(args, need) {
 			t.Errorf("no %s in %q", need, args)
 		}
@@ -291,5 +291,13 @@ func TestHostNames(t *testing.T) {
 		if err := (&Options{Name: name}).defaults(); (err == nil) != good {
 			t.Errorf("%q: %v", name, err)
 		}
+	}
+}
+
+func TestMeminfoAgreesWithTheLimit(t *testing.T) {
+	const before = "MemTotal:       24000000 kB\nMemFree:         100 kB\nMemAvailable: 20000000 kB\nSwapTotal:       5 kB\nHugePages_Total:       0\n"
+	const want = "MemTotal:         524288 kB\nMemFree:             100 kB\nMemAvailable:     524288 kB\nSwapTotal:             0 kB\nHugePages_Total:       0\n"
+	if got := scaleMeminfo(before, 512<<10); got != want {
+		t.Errorf("\n%s", got)
 	}
 }

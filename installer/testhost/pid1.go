@@ -31,7 +31,7 @@ func (m *Machine) pid1(ctx context.Context) (int, error) {
 }
 
 // look finds PID 1 among nspawn's children and records it.
-func (m *Machine) look() {
+func (m *Machine) look(ctx context.Context) error {
 	m.mu.Lock()
 	s := m.sup
 	known := s == nil || s.init != 0 || s.spawn == 0
@@ -41,23 +41,30 @@ func (m *Machine) look() {
 	}
 	m.mu.Unlock()
 	if known {
-		return
+		return nil
 	}
 	if init := findInit(spawn); init != 0 {
-		s.found(spawn, init)
+		return s.found(ctx, spawn, init)
 	}
+	return nil
 }
 
 // found records PID 1, unless it is known already or belongs to a former boot.
-func (s *supervisor) found(spawn, init int) {
+func (s *supervisor) found(ctx context.Context, spawn, init int) error {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	if s.spawn != spawn || s.init != 0 {
-		return
+		return nil
+	}
+	if s.m.memory > 0 {
+		if err := s.m.showMeminfo(ctx, init); err != nil {
+			return err
+		}
 	}
 	s.init = init
 	s.boots++
 	s.m.signal()
+	return nil
 }
 
 // findInit returns the child of nspawn that is number 1 in a namespace of its own and has become systemd; 0 if none is yet.

@@ -80,7 +80,7 @@ func (s *supervisor) once() (again bool, err error) {
 		return false, err
 	}
 	defer console.Close()
-	cmd := inGroups(ctx, groups, nspawnArgs(m.Dir, m.lease.Name)...)
+	cmd := inGroups(ctx, groups, m.nspawnArgs()...)
 	cmd.Stdout, cmd.Stderr = console, console
 	if err := s.start(cmd); err != nil {
 		return false, err
@@ -127,13 +127,17 @@ func (m *Machine) signal() {
 	m.changed = make(chan struct{})
 }
 
-// nspawnArgs is the command line that boots a machine.
-func nspawnArgs(dir, name string) []string {
-	return []string{"systemd-nspawn", "-q", "-D", dir, "--machine=" + name, "-b",
+// nspawnArgs is the command line that boots the machine.
+func (m *Machine) nspawnArgs() []string {
+	args := []string{"systemd-nspawn", "-q", "-D", m.Dir, "--machine=" + m.lease.Name, "-b",
 		"--settings=no", "--register=no", "--keep-unit", "--network-bridge=" + bridge,
 		"--capability=all", "--drop-capability=CAP_SYS_MODULE,CAP_SYS_TIME",
 		"--system-call-filter=add_key keyctl bpf",
 		"--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only"}
+	if m.memory > 0 {
+		args = append(args, "--bind-ro="+m.meminfoPath()+":"+meminfoInside)
+	}
+	return args
 }
 
 // inGroups prepares a program that joins cgroups before it runs. Go can do that for v2 alone; the script does it for both.
@@ -272,7 +276,9 @@ func (m *Machine) next(ctx context.Context) error {
 	if !on {
 		return errOff
 	}
-	m.look()
+	if err := m.look(ctx); err != nil {
+		return err
+	}
 	select {
 	case <-changed:
 	case <-time.After(20 * time.Millisecond):

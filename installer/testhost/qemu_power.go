@@ -152,4 +152,3 @@ func (v *VM) PullPlug() error {
 	<-done
 	return nil
 }
-
