@@ -26,6 +26,8 @@ type Doctor struct {
 	Watched []string
 }
 
+var _ appliance.Check = Doctor{}
+
 // Machine reads figures of the machine.
 type Machine interface {
 	// Disk gives the space of the file system that holds path, and an id that
@@ -114,10 +116,10 @@ func checks() []check {
 	}
 }
 
-// Examine runs every check, side by side, and gives what they found: failures
+// Findings runs every check, side by side, and gives what they found: failures
 // first, then warnings, then notices. It never fails; a check that could not
 // look says so in a finding.
-func (d Doctor) Examine(ctx context.Context) []appliance.Finding {
+func (d Doctor) Findings(ctx context.Context) []appliance.Finding {
 	all := checks()
 	found := make([][]appliance.Finding, len(all))
 	var wait sync.WaitGroup
@@ -126,7 +128,7 @@ func (d Doctor) Examine(ctx context.Context) []appliance.Finding {
 	}
 	wait.Wait()
 	list := slices.Concat(found...)
-	slices.SortStableFunc(list, func(a, b appliance.Finding) int { return rank(a.Severity) - rank(b.Severity) })
+	slices.SortStableFunc(list, Compare)
 	return list
 }
 
@@ -139,6 +141,9 @@ func (c check) run(ctx context.Context, d Doctor) []appliance.Finding {
 	}
 	return found
 }
+
+// Compare orders findings by severity, the gravest first.
+func Compare(a, b appliance.Finding) int { return rank(a.Severity) - rank(b.Severity) }
 
 func rank(s appliance.Severity) int {
 	return slices.Index([]appliance.Severity{appliance.Failure, appliance.Warning, appliance.Notice}, s)

@@ -250,7 +250,7 @@ func TestExamine(t *testing.T) {
 			Paths: appliance.Paths{Root: t.TempDir()}, Machine: sickMachine{}, Units: fixedUnits{"LoadState": "not-found"},
 			Firewall: noFirewall{}, Engine: hangingEngine{}, Network: noNetwork{}, Watched: []string{"rochdale.service"},
 		}
-		got := ids(d.Examine(t.Context()))
+		got := ids(d.Findings(t.Context()))
 		want := "failure doctor.config-missing, failure doctor.disk-full, failure doctor.unit-missing, " +
 			"failure doctor.engine-silent, failure doctor.port-silent, failure doctor.port-silent, failure doctor.firewall-open, " +
 			"warning doctor.check-failed, warning doctor.clock, notice backup.no-offsite"

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -69,24 +70,28 @@ func (p *Printer) Object(v any) error {
 	return e.Encode(v)
 }
 
-// typed is one line of a stream of JSON lines.
-func (p *Printer) typed(kind string, v any) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return // our own types always encode
+// typed writes one line of a stream of JSON lines: the object v with its type
+// before its other fields.
+func (p *Printer) typed(kind string, v any) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write %s as JSON: %w", kind, err)
 	}
 	head := fmt.Sprintf(`{"type":%q`, kind)
-	if len(raw) > 2 {
+	if b.Len() > len("{}\n") {
 		head += ","
 	}
-	fmt.Fprintf(p.out, "%s%s\n", head, raw[1:])
+	_, err := fmt.Fprint(p.out, head+b.String()[1:])
+	return err
 }
 
 // Result writes the answer of a command that also streams events: as JSON a
 // line of type "result", else what human writes to Out.
 func (p *Printer) Result(v any, human func(w io.Writer)) {
 	if p.json {
-		p.typed("result", v)
+		_ = p.typed("result", v) // whoever reads has gone
 		return
 	}
 	human(p.out)
@@ -112,7 +117,7 @@ func (p *Printer) Note(id string, pairs ...any) {
 func (p *Printer) Event(e step.Event) {
 	switch {
 	case p.json:
-		p.typed("event", struct {
+		_ = p.typed("event", struct {
 			step.Event
 			Title string `json:"title,omitempty"`
 		}{e, p.eventTitle(e)})
@@ -176,7 +181,7 @@ func (p *Printer) ending(e step.Event) string {
 // problem shows the error that a command ended with.
 func (p *Printer) problem(x problem) {
 	if p.json {
-		p.typed("error", x)
+		_ = p.typed("error", x)
 		return
 	}
 	title := x.Title
@@ -185,7 +190,7 @@ func (p *Printer) problem(x problem) {
 	}
 	fmt.Fprintln(p.err, p.paint(red, p.app.t("cli.word.error"))+": "+title)
 	for _, item := range x.Items {
-		fmt.Fprintln(p.err, "  "+item)
+		fmt.Fprintln(p.err, "  "+item.line())
 	}
 	p.reason(p.err, x.Why, x.Fix)
 	p.labelled(p.err, "cli.word.cause", x.Detail)
@@ -219,7 +224,7 @@ func (p *Printer) Views(findings []appliance.Finding) []View {
 func (p *Printer) Findings(findings []appliance.Finding) {
 	for _, v := range p.Views(findings) {
 		if p.json {
-			p.typed("finding", v)
+			_ = p.typed("finding", v)
 			continue
 		}
 		p.view(p.err, v)
@@ -244,9 +249,9 @@ func (p *Printer) labelled(w io.Writer, id, s string) {
 	fmt.Fprintln(w, "  "+p.app.t(id)+": "+strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    "))
 }
 
-// Table writes rows under heads to Out. Columns are parted by two spaces, and
-// there are no lines to be read out.
-func (p *Printer) Table(heads []string, rows [][]string) {
+// table writes rows under heads. Columns are parted by two spaces, and there are
+// no lines to be read out.
+func table(w io.Writer, heads []string, rows [][]string) {
 	widths := make([]int, len(heads))
 	for _, row := range append([][]string{heads}, rows...) {
 		for i, cell := range row {
@@ -258,7 +263,7 @@ func (p *Printer) Table(heads []string, rows [][]string) {
 		for i, cell := range row {
 			line.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
 		}
-		fmt.Fprintln(p.out, strings.TrimRight(line.String(), " "))
+		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 	}
 }
 

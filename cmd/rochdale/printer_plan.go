@@ -49,11 +49,10 @@ func download(effects []step.Effect) (total int64) {
 
 // Plan shows what a plan would do, before anything runs: to Out, or as a JSON
 // line of type "plan".
-func (p *Printer) Plan(plan step.Plan) {
+func (p *Printer) Plan(plan step.Plan) error {
 	v := p.planView(plan)
 	if p.json {
-		p.typed("plan", v)
-		return
+		return p.typed("plan", v)
 	}
 	total := time.Duration(v.Estimate * float64(time.Second))
 	fmt.Fprintln(p.out, p.app.t("cli.plan.title", "steps", len(v.Steps), "time", duration(total)))
@@ -69,6 +68,7 @@ func (p *Printer) Plan(plan step.Plan) {
 	if p.app.flags.Plan {
 		p.Say("cli.plan.stopped")
 	}
+	return nil
 }
 
 func inBrackets(n int64) string {

@@ -5,25 +5,30 @@ package main
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 
 	"rochdale/appliance"
 	"rochdale/appliance/host"
 	"rochdale/appliance/step"
+	"rochdale/backups"
+	"rochdale/stacks"
+	"rochdale/stacks/bundle"
 )
 
 // problem is an error as a person gets it, in one language.
 type problem struct {
-	ID     string   `json:"id"`
-	Title  string   `json:"title"`
-	Why    string   `json:"why,omitempty"`
-	Fix    string   `json:"fix,omitempty"`
-	Step   string   `json:"step,omitempty"`
-	Detail string   `json:"detail,omitempty"` // the technical cause
-	Items  []string `json:"items,omitempty"`  // all problems of one document
-	Log    string   `json:"log,omitempty"`    // where more is written
-	Code   int      `json:"exit_code"`
-	again  bool     // running it again continues
-	silent bool     // the command has said everything
+	ID     string `json:"id"`
+	Title  string `json:"title"`
+	Why    string `json:"why,omitempty"`
+	Fix    string `json:"fix,omitempty"`
+	Step   string `json:"step,omitempty"`
+	Detail string `json:"detail,omitempty"`   // the technical cause
+	Items  []item `json:"problems,omitempty"` // all of one document
+	Log    string `json:"log,omitempty"`      // where more is written
+	Code   int    `json:"exit_code"`
+	again  bool   // running it again continues
+	silent bool   // the command has said everything
 }
 
 // exit ends the program with a code after the command itself said all there is.
@@ -55,7 +60,7 @@ func (a *app) describe(ctx context.Context, err error) problem {
 	if errors.As(err, &silent) {
 		return problem{Code: int(silent), silent: true}
 	}
-	p := a.words(ctx, err)
+	p := a.explain(ctx, err)
 	var inStep *step.Error
 	if errors.As(err, &inStep) {
 		p.again, p.Step = true, a.stepTitle(inStep.Plan, inStep.Step)
@@ -67,14 +72,25 @@ func (a *app) describe(ctx context.Context, err error) problem {
 	return p
 }
 
-func (a *app) words(ctx context.Context, err error) problem {
+func (a *app) explain(ctx context.Context, err error) problem {
 	var known *appliance.Error
 	var program *host.ExitError
+	var stack *stacks.Invalid
+	var refused *bundle.Refused
+	var backup *backups.Problem
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return a.render(appliance.Problem("cli.interrupted", nil).WithCode(appliance.ExitInterrupted))
 	case errors.As(err, &known):
 		return a.render(known)
+	case errors.As(err, &stack):
+		return a.invalid(stack)
+	case errors.As(err, &refused):
+		e := &appliance.Error{Message: appliance.Message{ID: refused.ID, Args: refused.Args}, Code: appliance.ExitCheckFailed, Err: refused.Err}
+		return a.render(e)
+	case errors.As(err, &backup):
+		e := &appliance.Error{Message: appliance.Message{ID: backup.ID, Args: backup.Args}, Code: appliance.ExitCheckFailed, Err: backup.Err}
+		return a.render(e)
 	case errors.As(err, &program):
 		e := appliance.Problem("cli.program-failed", err, "program", program.Name, "code", program.Code)
 		return a.render(e.WithCode(appliance.ExitUnexpected))
@@ -88,6 +104,33 @@ func (a *app) render(e *appliance.Error) problem {
 	p := problem{ID: e.ID, Title: r.Title, Why: r.Why, Fix: r.Fix, Code: appliance.ExitCode(e)}
 	if e.Err != nil {
 		p.Detail = e.Err.Error()
+	}
+	return p
+}
+
+// item is one of many problems of a document.
+type item struct {
+	File  string `json:"file"`
+	Line  int    `json:"line,omitempty"`
+	ID    string `json:"id"`
+	Title string `json:"title"`
+	Fix   string `json:"fix,omitempty"`
+}
+
+// line is the item as people get it: place, what is wrong, what to write.
+func (i item) line() string {
+	place := i.File
+	if i.Line > 0 {
+		place += ":" + strconv.Itoa(i.Line)
+	}
+	return strings.TrimSpace(place + ": " + i.Title + ". " + i.Fix)
+}
+
+func (a *app) invalid(e *stacks.Invalid) problem {
+	p := a.render(appliance.Problem("cli.stack-invalid", nil, "count", len(e.Problems)))
+	for _, one := range e.Problems {
+		r := a.texts.Render(a.lang, appliance.Message{ID: one.ID, Args: one.Args})
+		p.Items = append(p.Items, item{File: one.File, Line: one.Line, ID: one.ID, Title: r.Title, Fix: r.Fix})
 	}
 	return p
 }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rochdale/appliance"
+	"rochdale/appliance/api"
+	"rochdale/appliance/host"
+)
+
+// logOptions are the flags of `rochdale logs`.
+type logOptions struct {
+	follow  bool
+	lines   int
+	since   string
+	service string
+}
+
+func newLogsCommand(a *app) *cobra.Command {
+	var o logOptions
+	c := a.verb("logs [NAME]", "help.logs", func(c *cobra.Command, args []string) error {
+		name := ""
+		if len(args) == 1 {
+			name = args[0]
+		}
+		err := a.logs(c.Context(), name, o)
+		if o.follow && c.Context().Err() != nil {
+			return nil // whoever follows a log ends with Ctrl-C
+		}
+		return err
+	})
+	f := c.Flags()
+	f.BoolVarP(&o.follow, "follow", "f", false, a.t("flag.logs.follow"))
+	f.IntVarP(&o.lines, "lines", "n", 100, a.t("flag.logs.lines"))
+	f.StringVar(&o.since, "since", "", a.t("flag.logs.since"))
+	f.StringVar(&o.service, "service", "", a.t("flag.logs.service"))
+	return c
+}
+
+// logs shows the journal of our own parts, or what a stack's containers print.
+func (a *app) logs(ctx context.Context, name string, o logOptions) error {
+	since, err := sinceTime(o.since, time.Now())
+	if err != nil {
+		return err
+	}
+	if o.lines < 0 {
+		return usage("cli.logs.lines", "lines", o.lines)
+	}
+	switch name {
+	case "":
+		return a.journal(ctx, o, since, "rochdale.service", "rochdale-edge.service")
+	case "daemon":
+		return a.journal(ctx, o, since, "rochdale.service")
+	case "edge":
+		return a.journal(ctx, o, since, "rochdale-edge.service")
+	}
+	r := appliance.LogsRequest{Stack: name, Service: o.service}
+	r.Options = appliance.LogOptions{Follow: o.follow, Tail: o.lines, Since: since, Timestamps: true}
+	out := a.streams.Out
+	if a.printer.JSON() {
+		lines := newJSONLines(a.printer, name)
+		defer lines.Close()
+		out = lines
+	}
+	return api.NewClient(a.paths.DaemonSocket()).Logs(ctx, r, out)
+}
+
+// journal lets journalctl print. With --json its own JSON lines are passed on.
+func (a *app) journal(ctx context.Context, o logOptions, since time.Time, units ...string) error {
+	args := []string{"--no-pager", "--quiet", "--lines=" + strconv.Itoa(o.lines)}
+	for _, u := range units {
+		args = append(args, "--unit="+u)
+	}
+	if !since.IsZero() {
+		args = append(args, "--since=@"+strconv.FormatInt(since.Unix(), 10))
+	}
+	if o.follow {
+		args = append(args, "--follow")
+	}
+	if a.printer.JSON() {
+		args = append(args, "--output=json")
+	} else {
+		args = append(args, "--output=short-iso")
+	}
+	_, err := host.Exec{}.Run(ctx, host.Command{Name: "journalctl", Args: args, Stdout: a.streams.Out})
+	return err
+}
+
+// sinceTime reads "90m" as that long before now, and a date or a time as what it
+// says, in the zone of this machine.
+func sinceTime(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, form := range []string{time.RFC3339, time.DateTime, "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.ParseInLocation(form, s, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usage("cli.logs.since", "since", s)
+}
+
+// jsonLines makes each line that is written to it a JSON line of type "log".
+type jsonLines struct {
+	*io.PipeWriter
+	done chan struct{}
+}
+
+func newJSONLines(p *Printer, name string) *jsonLines {
+	r, w := io.Pipe()
+	j := &jsonLines{PipeWriter: w, done: make(chan struct{})}
+	go func() {
+		defer close(j.done)
+		lines := bufio.NewScanner(r)
+		lines.Buffer(nil, maxLogLine)
+		for lines.Scan() {
+			_ = p.typed("log", logLine{Name: name, Line: string(bytes.ToValidUTF8(lines.Bytes(), []byte("?")))})
+		}
+		_ = r.CloseWithError(lines.Err())
+	}()
+	return j
+}
+
+// maxLogLine bounds one line of a log, in bytes.
+const maxLogLine = 1 << 20
+
+type logLine struct {
+	Name string `json:"name"`
+	Line string `json:"line"`
+}
+
+// Close waits until the last line is out.
+func (j *jsonLines) Close() error {
+	err := j.PipeWriter.Close()
+	<-j.done
+	return err
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"rochdale/appliance"
+	"rochdale/appliance/api"
+	"rochdale/appliance/state"
+)
+
+// statusAnswer is what `rochdale status --json` prints: the daemon's status,
+// with its findings in words.
+type statusAnswer struct {
+	appliance.Status
+	Findings []View `json:"findings"`
+	// Running is false when the daemon did not answer, and this is what the
+	// disk knows.
+	Running bool `json:"daemon_running"`
+}
+
+func newStatusCommand(a *app) *cobra.Command {
+	return a.verb("status", "help.status", func(c *cobra.Command, _ []string) error {
+		s, running, err := a.status(c.Context())
+		if err != nil {
+			return err
+		}
+		return a.tellStatus(statusAnswer{Status: s, Findings: a.printer.Views(s.Findings), Running: running})
+	})
+}
+
+// status asks the daemon, and reads the disk when the daemon is dead.
+func (a *app) status(ctx context.Context) (s appliance.Status, running bool, err error) {
+	s, err = api.NewClient(a.paths.DaemonSocket()).Status(ctx)
+	if !errors.Is(err, api.ErrNotRunning) {
+		return s, true, err
+	}
+	if err := a.there(); err != nil {
+		return s, false, err
+	}
+	db, err := state.OpenReadOnly(ctx, a.paths.State())
+	if err != nil {
+		return s, false, err
+	}
+	defer func() { err = errors.Join(err, db.CloseFile()) }()
+	config, err := a.config()
+	if err != nil {
+		return s, false, err
+	}
+	s, err = appliance.StatusFromStore(ctx, db, config, a.doctor().Findings(ctx))
+	return s, false, err
+}
+
+// there is an error on a machine without Rochdale, and one that the person
+// may not look into.
+func (a *app) there() error {
+	_, err := os.Stat(a.paths.State())
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return appliance.Problem("cli.not-installed", nil).WithCode(appliance.ExitNotThere)
+	case errors.Is(err, os.ErrPermission):
+		return appliance.Problem("cli.needs-root", err).WithCode(appliance.ExitUsage)
+	}
+	return err
+}
+
+// config is rochdale.yaml.
+func (a *app) config() (appliance.Config, error) {
+	f, err := os.Open(a.paths.Config())
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return appliance.Config{}, appliance.Problem("doctor.config-missing", err, "path", a.paths.Config())
+	case err != nil:
+		return appliance.Config{}, appliance.Problem("doctor.config-unreadable", err, "path", a.paths.Config(), "detail", err)
+	}
+	defer f.Close()
+	return appliance.ParseConfig(f)
+}
+
+func (a *app) tellStatus(s statusAnswer) error {
+	if a.printer.JSON() {
+		if err := a.printer.Object(s); err != nil {
+			return err
+		}
+	} else {
+		a.writeStatus(a.streams.Out, s)
+	}
+	if !s.Healthy {
+		return exit(appliance.ExitCheckFailed)
+	}
+	return nil
+}
+
+func (a *app) writeStatus(w io.Writer, s statusAnswer) {
+	if !s.Running {
+		fmt.Fprintln(w, a.t("cli.status.daemon-dead"))
+	}
+	if s.Healthy {
+		fmt.Fprintln(w, a.t("cli.status.healthy", "version", s.Version))
+	} else {
+		fmt.Fprintln(w, a.t("cli.status.unhealthy", "version", s.Version))
+	}
+	a.stackTable(w, s)
+	a.certificateTable(w, s)
+	a.memoryTable(w, s)
+	for _, v := range s.Findings {
+		fmt.Fprintln(w)
+		a.printer.view(w, v)
+	}
+}
+
+func (a *app) stackTable(w io.Writer, s statusAnswer) {
+	var rows [][]string
+	for _, x := range s.Stacks {
+		rows = append(rows, []string{x.Name, x.Version, a.t("cli.state." + x.State), x.URL})
+	}
+	a.section(w, []string{"cli.head.stack", "cli.head.version", "cli.head.state", "cli.head.address"}, rows)
+}
+
+func (a *app) certificateTable(w io.Writer, s statusAnswer) {
+	var rows [][]string
+	for _, c := range s.Certificates {
+		end := "-"
+		if !c.NotAfter.IsZero() {
+			end = c.NotAfter.UTC().Format("2006-01-02 15:04 UTC")
+		}
+		rows = append(rows, []string{c.Name, end, c.Issuer})
+	}
+	a.section(w, []string{"cli.head.certificate", "cli.head.good-until", "cli.head.issuer"}, rows)
+}
+
+func (a *app) memoryTable(w io.Writer, s statusAnswer) {
+	var rows [][]string
+	for _, group := range []map[string]int64{s.MemoryBytes.Units, s.MemoryBytes.Containers} {
+		for _, name := range slices.Sorted(maps.Keys(group)) {
+			rows = append(rows, []string{name, bytesText(group[name])})
+		}
+	}
+	a.section(w, []string{"cli.head.part", "cli.head.memory"}, rows)
+}
+
+// section is a table after an empty line; without rows there is none.
+func (a *app) section(w io.Writer, heads []string, rows [][]string) {
+	if len(rows) == 0 {
+		return
+	}
+	words := make([]string, len(heads))
+	for i, id := range heads {
+		words[i] = a.t(id)
+	}
+	fmt.Fprintln(w)
+	table(w, words, rows)
+}
