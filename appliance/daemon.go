@@ -73,6 +73,11 @@ func (d *Daemon) Alive() bool {
 	return time.Since(time.Unix(0, d.beat.Load())) < 3*reconcileEvery
 }
 
+// LastReconcile tells when the loop last came by.
+func (d *Daemon) LastReconcile(context.Context) (at time.Time, ok bool, err error) {
+	return time.Unix(0, d.beat.Load()), true, nil
+}
+
 // keepReconciling looks at every stack now, every half minute, and whenever
 // the engine says that something happened.
 func (d *Daemon) keepReconciling(ctx context.Context) {

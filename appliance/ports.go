@@ -266,6 +266,8 @@ type Bundles interface {
 type Edge interface {
 	// Apply gives it the document; it is durable there when Apply returns nil.
 	Apply(ctx context.Context, r Routes) error
+	// Routes gives the document that it serves.
+	Routes(ctx context.Context) (Routes, error)
 	// InFlight is how many requests are at "address:port" now.
 	InFlight(ctx context.Context, upstream string) (int, error)
 	// Warm gets the certificate of a host that the document names.

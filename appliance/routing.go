@@ -47,13 +47,27 @@ func (r *routing) send(ctx context.Context, wanted func() (map[string]Host, bool
 	return err
 }
 
+// apply sends the document. An edge that has a newer one than we ever sent
+// outlived a state that was lost: then we count on from there.
 func (r *routing) apply(ctx context.Context, hosts map[string]Host) error {
-	version, err := r.store.NextRoutesVersion(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	err := r.applyAs(ctx, hosts, 0)
+	if !IsProblem(err, "edge.routes-older") {
+		return err
+	}
+	theirs, err := r.edge.Routes(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
+	return r.applyAs(ctx, hosts, theirs.Version+1)
+}
+
+func (r *routing) applyAs(ctx context.Context, hosts map[string]Host, atLeast uint64) error {
+	version, err := r.store.NextRoutesVersion(ctx, atLeast)
+	if err != nil {
+		return err
+	}
 	return r.edge.Apply(ctx, Routes{Schema: RoutesSchema, Version: version, Hosts: hosts})
 }
 

@@ -26,8 +26,9 @@ type Store interface {
 	// number: an interrupted start goes on with the folder that it began. The
 	// number is above every one given before, and above floor.
 	ReserveGeneration(ctx context.Context, stack, digest string, floor int64) (int64, error)
-	// NextRoutesVersion counts up, starting with 1.
-	NextRoutesVersion(ctx context.Context) (uint64, error)
+	// NextRoutesVersion counts up, starting with 1, and never gives less than
+	// atLeast.
+	NextRoutesVersion(ctx context.Context, atLeast uint64) (uint64, error)
 	// KeepRequest keeps what an operation was asked for, so that the daemon
 	// can go on with it after a crash. Plan and key name it as in the journal.
 	KeepRequest(ctx context.Context, r Request) error

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"rochdale/appliance"
@@ -73,10 +74,11 @@ func (d *DB) ReserveGeneration(ctx context.Context, stack, digest string, floor 
 }
 
 // NextRoutesVersion implements [appliance.Store].
-func (d *DB) NextRoutesVersion(ctx context.Context) (n uint64, err error) {
+func (d *DB) NextRoutesVersion(ctx context.Context, atLeast uint64) (n uint64, err error) {
+	least := int64(min(atLeast, math.MaxInt64))
 	err = d.change(ctx, func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `insert into counters (name, value) values ('routes', 1)
-			on conflict (name) do update set value = value + 1 returning value`).Scan(&n)
+		return tx.QueryRowContext(ctx, `insert into counters (name, value) values ('routes', max(1, ?))
+			on conflict (name) do update set value = max(value + 1, ?) returning value`, least, least).Scan(&n)
 	})
 	return n, err
 }

@@ -103,9 +103,10 @@ func TestReservedGeneration(t *testing.T) {
 
 func TestCountersAndRuns(t *testing.T) {
 	db, ctx := open(t, filepath.Join(t.TempDir(), "state.db")), t.Context()
-	for want := uint64(1); want < 4; want++ {
-		if n, err := db.NextRoutesVersion(ctx); n != want || err != nil {
-			t.Fatalf("got %d, %v", n, err)
+	for i, atLeast := range []uint64{0, 0, 2, 9, 0} {
+		want := []uint64{1, 2, 3, 9, 10}[i]
+		if n, err := db.NextRoutesVersion(ctx, atLeast); n != want || err != nil {
+			t.Fatalf("got %d, %v, want %d", n, err, want)
 		}
 	}
 	if _, ok, err := db.LastRun(ctx, "prune"); ok || err != nil {

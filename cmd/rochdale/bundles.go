@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"rochdale/appliance"
+	"rochdale/appliance/host"
+	"rochdale/stacks"
+	"rochdale/stacks/bundle"
+)
+
+// bundles joins the bundles of stacks to the appliance.
+type bundles struct{}
+
+var _ appliance.Bundles = bundles{}
+
+// Unpack implements [appliance.Bundles].
+func (b bundles) Unpack(ctx context.Context, from appliance.Source, dir string) (appliance.Bundle, error) {
+	r, want, err := source(ctx, from)
+	if err != nil {
+		return appliance.Bundle{}, refused(err)
+	}
+	defer r.Close() //nolint:errcheck // only read
+	if want != "" {
+		if opened, err := store(dir).Open(want); err == nil {
+			return joined(opened), nil
+		}
+	}
+	opened, err := store(dir).Unpack(ctx, r, want)
+	if err != nil {
+		return appliance.Bundle{}, refused(err)
+	}
+	return joined(opened), nil
+}
+
+// Open implements [appliance.Bundles].
+func (bundles) Open(_ context.Context, dir, digest string) (appliance.Bundle, error) {
+	opened, err := store(dir).Open(digest)
+	if err != nil {
+		return appliance.Bundle{}, refused(err)
+	}
+	return joined(opened), nil
+}
+
+func store(dir string) bundle.Store { return bundle.Store{Dir: dir, Disk: host.NewFiles()} }
+
+// source opens the archive; want is its digest where the binary knows it.
+func source(ctx context.Context, from appliance.Source) (r io.ReadCloser, want string, err error) {
+	if from.File != "" {
+		f, err := os.Open(from.File)
+		if err != nil {
+			return nil, "", appliance.Problem("stack.bundle-file", err, "path", from.File, "detail", err)
+		}
+		return f, "", nil
+	}
+	if r, err = bundle.Embedded(from.Name); err != nil {
+		return nil, "", err
+	}
+	known, err := bundle.Catalog(ctx)
+	if err != nil {
+		return nil, "", errors.Join(err, r.Close())
+	}
+	for _, e := range known {
+		if e.Name == from.Name {
+			want = e.Digest
+		}
+	}
+	return r, want, nil
+}
+
+func joined(o *bundle.Opened) appliance.Bundle {
+	b := appliance.Bundle{Digest: o.Digest, Stack: o.Stack, Dir: o.Path(".")}
+	for _, i := range o.Images {
+		b.Images = append(b.Images, appliance.Image{
+			Name: i.Name, ConfigDigest: i.ConfigDigest, ManifestDigest: i.ManifestDigest, DiffIDs: i.DiffIDs, Open: i.Open,
+		})
+	}
+	return b
+}
+
+// refused turns what the stacks rooms say into an error of ours.
+func refused(err error) error {
+	var r *bundle.Refused
+	var invalid *stacks.Invalid
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &r):
+		return &appliance.Error{Message: appliance.Message{ID: r.ID, Args: r.Args}, Code: appliance.ExitCheckFailed, Err: r.Err}
+	case errors.As(err, &invalid) && len(invalid.Problems) > 0:
+		first := invalid.Problems[0]
+		args := map[string]string{"file": first.File, "line": fmt.Sprint(first.Line)}
+		for k, v := range first.Args {
+			args[k] = v
+		}
+		return &appliance.Error{Message: appliance.Message{ID: first.ID, Args: args}, Code: appliance.ExitCheckFailed, Err: err}
+	default:
+		return err
+	}
+}

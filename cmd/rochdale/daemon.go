@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	sdnotify "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"rochdale/appliance"
+	"rochdale/appliance/api"
+	"rochdale/appliance/edge"
+	"rochdale/appliance/engine"
+	"rochdale/appliance/host"
+	"rochdale/appliance/migrate"
+	"rochdale/appliance/state"
+)
+
+// newDaemonCommand is what rochdale.service runs.
+func newDaemonCommand(a *app) *cobra.Command {
+	c := a.verb("daemon", "help.daemon", func(c *cobra.Command, _ []string) error {
+		frugal()
+		return a.daemon(c.Context(), slog.New(slog.NewTextHandler(a.streams.Err, &slog.HandlerOptions{ReplaceAttr: untimed})))
+	})
+	c.Hidden = true // only systemd runs it
+	return c
+}
+
+// frugal trades a little processor time for memory: the daemon idles for days.
+func frugal() {
+	debug.SetGCPercent(40)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(96 << 20)
+	}
+}
+
+// untimed leaves the time out: the journal has it.
+func untimed(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// daemon joins the rooms and serves until ctx is done. Containers run on.
+func (a *app) daemon(ctx context.Context, log *slog.Logger) (err error) {
+	db, err := state.Open(ctx, a.paths.State())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.CloseFile()) }()
+	parts, err := a.parts(db, log)
+	if err != nil {
+		return err
+	}
+	if err := host.NewFiles().MkdirAll(a.paths.Run(), host.Attr{Mode: 0o700, UID: os.Geteuid(), GID: os.Getegid()}); err != nil {
+		return err
+	}
+	l, err := api.Listen(ctx, a.paths.DaemonSocket())
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	d := appliance.New(parts)
+	var side sync.WaitGroup
+	defer side.Wait()
+	defer stop()
+	side.Go(func() { reloadOnHangup(ctx, d) })
+	side.Go(func() { beat(ctx, d) })
+	side.Go(func() {
+		defer stop()
+		if err := api.Serve(ctx, l, d, log); err != nil {
+			log.Error("the socket broke", "error", err)
+		}
+	})
+	_, _ = sdnotify.SdNotify(false, sdnotify.SdNotifyReady) // without systemd nobody listens
+	log.Info("the daemon runs", "version", appliance.Version())
+	err = d.Run(ctx)
+	_, _ = sdnotify.SdNotify(false, sdnotify.SdNotifyStopping)
+	return err
+}
+
+// parts are the rooms that the daemon's use cases need.
+func (a *app) parts(db *state.DB, log *slog.Logger) (appliance.Parts, error) {
+	containers, err := engine.New(engine.Socket)
+	if err != nil {
+		return appliance.Parts{}, err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return appliance.Parts{}, err
+	}
+	if program, err = filepath.EvalSymlinks(program); err != nil {
+		return appliance.Parts{}, err
+	}
+	units := host.Systemd{Runner: host.Exec{}}
+	return appliance.Parts{
+		Paths:    a.paths,
+		Store:    db,
+		Engine:   containers,
+		Edge:     edge.NewClient(a.paths.EdgeSocket()),
+		Migrator: migrate.New(units, program),
+		Bundles:  bundles{},
+		Checks:   []appliance.Check{a.doctor()},
+		Meter:    meter{units},
+		Log:      log,
+	}, nil
+}
+
+// reloadOnHangup reads the configuration again at SIGHUP (systemctl reload).
+func reloadOnHangup(ctx context.Context, d *appliance.Daemon) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			_ = d.Reload(ctx) // a finding and the log say what is wrong
+		}
+	}
+}
+
+// beat tells systemd that the daemon lives, as long as it reconciles.
+func beat(ctx context.Context, d *appliance.Daemon) {
+	every, err := sdnotify.SdWatchdogEnabled(false)
+	if err != nil || every <= 0 {
+		return
+	}
+	tick := time.NewTicker(every / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if d.Alive() {
+				_, _ = sdnotify.SdNotify(false, sdnotify.SdNotifyWatchdog)
+			}
+		}
+	}
+}
