@@ -142,7 +142,11 @@ func (a *app) completeOptions(ctx context.Context, c *cobra.Command, o *installe
 		return fmt.Errorf("find this program: %w", err)
 	}
 	o.Program = program
-	for _, e := range bundle.Catalog() {
+	entries, err := bundle.Catalog(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
 		o.Stacks = append(o.Stacks, e.Name)
 	}
 	o.Remember(installer.RealDeps(nil), func(flag string) bool { return c.Flags().Changed(flag) })
