@@ -117,11 +117,15 @@ func (p paper) Number(n int64) string { return strconv.FormatInt(n, 10) }
 // Short is a job's number.
 func (p paper) Short(jobID string) string { return coop.Job{ID: jobID}.Number() }
 
-// Time writes a moment in the co-op's zone, with the exact one for machines.
+// Time writes a moment in the co-op's zone, with the exact one for machines. The
+// date is left out today.
 func (p paper) Time(t time.Time) template.HTML {
-	at := t.In(p.server.cfg.Zone)
+	at, layout := t.In(p.server.cfg.Zone), "2006-01-02 15:04 MST"
+	if now := time.Now().In(p.server.cfg.Zone); now.Format(time.DateOnly) == at.Format(time.DateOnly) {
+		layout = "15:04 MST"
+	}
 	exact := template.HTMLEscapeString(at.Format(time.RFC3339))
-	return template.HTML(`<time datetime="` + exact + `">` + template.HTMLEscapeString(at.Format("2006-01-02 15:04 MST")) + `</time>`) //nolint:gosec // both parts are escaped
+	return template.HTML(`<time datetime="` + exact + `">` + template.HTMLEscapeString(at.Format(layout)) + `</time>`) //nolint:gosec // both parts are escaped
 }
 
 // Marks writes main's data- attributes.
@@ -226,8 +230,11 @@ func (p paper) Can(o coop.OrderView, verb string) bool {
 // Why puts the reason of an offer into words.
 func (p paper) Why(r coop.Reason) string {
 	key := "why.first"
-	if r.AskedBefore > 0 {
+	switch {
+	case r.AskedBefore > 0:
 		key = "why.again"
+	case r.Candidates == 1:
+		key = "why.only"
 	}
 	return p.T(key, "minutes", p.Number(r.IdleSeconds/60), "count", p.Number(r.Candidates))
 }
