@@ -94,7 +94,7 @@ func judgeResources(f Facts) []appliance.Finding {
 
 func judgeClock(f Facts) []appliance.Finding {
 	switch {
-	case f.Now.Before(f.Built.Add(-clockSlack)):
+	case f.Now.Before(f.Built.Add(-clockSlack)), f.Now.After(f.Built.AddDate(10, 0, 0)):
 		return []appliance.Finding{finding(appliance.Failure, "install.clock-wrong",
 			"now", f.Now.UTC().Format(time.DateTime), "newest", f.Built.UTC().Format(time.DateTime))}
 	case !f.ClockSync && !f.Container:
@@ -189,8 +189,10 @@ func judgePackages(f Facts) []appliance.Finding {
 	switch {
 	case f.Mirrors == 0 && needed:
 		found = append(found, finding(appliance.Failure, "install.apt-no-source"))
-	case len(f.Unreachable) > 0 && needed:
+	case f.Mirrors == len(f.Unreachable) && needed:
 		found = append(found, finding(appliance.Failure, "install.apt-unreachable", "mirrors", strings.Join(f.Unreachable, ", ")))
+	case len(f.Unreachable) > 0:
+		found = append(found, finding(appliance.Warning, "install.apt-partly", "mirrors", strings.Join(f.Unreachable, ", ")))
 	}
 	return found
 }

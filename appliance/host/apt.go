@@ -73,6 +73,21 @@ func (a Apt) Repair(ctx context.Context) error {
 	return a.change(ctx, "apt-get", "-q", "-y", "--no-install-recommends", "--fix-broken", "install")
 }
 
+// Orphans lists packages that came for the sake of others and that none needs now.
+func (a Apt) Orphans(ctx context.Context) ([]string, error) {
+	r, err := a.Runner.Run(ctx, Command{Name: "apt-get", Args: []string{"-q", "-y", "-o", "Debug::NoLocking=1", "--simulate", "autoremove"}, Env: aptEnv()})
+	if err != nil {
+		return nil, fmt.Errorf("ask apt what nothing needs: %w", err)
+	}
+	var list []string
+	for line := range strings.Lines(string(r.Stdout)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "Remv" {
+			list = append(list, f[1])
+		}
+	}
+	return list, nil
+}
+
 // Hold keeps packages at their version until Unhold.
 func (a Apt) Hold(ctx context.Context, packages ...string) error {
 	_, err := a.Runner.Run(ctx, Command{Name: "apt-mark", Args: append([]string{"hold"}, packages...)})

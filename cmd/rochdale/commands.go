@@ -7,6 +7,8 @@ import "github.com/spf13/cobra"
 // commands are all that the binary can do, a line for each file.
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
+		newInstallCommand(a),
+		newUninstallCommand(a),
 		newStatusCommand(a),
 		newDoctorCommand(a),
 		newLogsCommand(a),
@@ -14,6 +16,7 @@ func commands(a *app) []*cobra.Command {
 		newVersionCommand(a),
 		newCompletionCommand(a),
 		newManCommand(a),
+		newDaemonCommand(a),
 		newEdgeCommand(a),
 		newMigrateCommand(a),
 	}
