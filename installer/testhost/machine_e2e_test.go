@@ -193,3 +193,19 @@ func TestRebootPlugAndClone(t *testing.T) {
 		}
 	})
 }
+
+func TestARootThatCannotBootSaysWhy(t *testing.T) {
+	ctx := ready(t)
+	root := filepath.Join(t.TempDir(), "root")
+	if err := os.MkdirAll(filepath.Join(root, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Boot(ctx, Options{Name: "empty", From: root})
+	if err == nil {
+		m.Close()
+		t.Fatal("an empty folder booted")
+	}
+	if !strings.Contains(err.Error(), "systemd-nspawn ended") || !strings.Contains(err.Error(), "os-release") {
+		t.Errorf("the error does not say why: %v", err)
+	}
+}

@@ -48,7 +48,12 @@ func (m *Machine) PowerOn(ctx context.Context) error {
 	if err == nil && len(failed) > 0 {
 		err = fmt.Errorf("units failed: %s", strings.Join(failed, " "))
 	}
-	return err
+	select {
+	case <-s.finished: // it went off by itself, and knows why
+		return errors.Join(err, s.err)
+	default:
+		return err
+	}
 }
 
 // loop runs until the machine is off.
