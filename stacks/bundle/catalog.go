@@ -10,8 +10,6 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-
-	"rochdale/stacks"
 )
 
 // blob holds the first-party bundles; make fills it before it builds programs.
@@ -78,30 +76,14 @@ func namesIn(files fs.FS) (names []string, err error) {
 	return names, err
 }
 
-// describe reads no further than the manifest, which comes before the images.
+// describe reads a bundle that this program brings along.
 func describe(ctx context.Context, files fs.FS, name string) (e Entry, err error) {
 	file, err := embeddedIn(files, name)
 	if err != nil {
 		return e, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	a, err := readArchive(file)
-	if err != nil {
-		return e, err
-	}
-	defer a.close()
-	found := errors.New("found")
-	err = a.each(ctx, func(entry entry, content io.Reader) error {
-		data, err := io.ReadAll(content)
-		if err != nil || entry.path != stackDir+stacks.ManifestFile {
-			return err
-		}
-		m, err := stacks.ParseManifest(data)
-		e = Entry{Name: m.Name, Title: m.Title, Version: m.Version, Digest: a.digest}
-		return errors.Join(err, found)
-	})
-	if errors.Is(err, found) && e.Name != "" {
-		err = nil
-	}
-	return e, err
+	stack, digest, err := Describe(ctx, file)
+	m := stack.Manifest
+	return Entry{Name: m.Name, Title: m.Title, Version: m.Version, Digest: digest}, err
 }

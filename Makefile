@@ -1,0 +1,62 @@
+# Rochdale needs Go and GNU make; `make demo` and `make test` bring the rest.
+
+VERSION ?= 0.1.0-dev
+PARTS := dist/parts
+ARCHES := amd64 arm64 armv7
+HOST := $(patsubst arm,armv7,$(shell go env GOARCH))
+CATALOG := $(shell find stacks/catalog -type f)
+STACK_VERSION := $(shell sed -n 's/^version: //p' stacks/catalog/delivery/stack.yaml)
+go_build = CGO_ENABLED=0 GOOS=linux GOARCH=$(patsubst armv7,arm,$(1)) GOARM=7 go build -trimpath -buildvcs=false
+
+.DELETE_ON_ERROR:
+.PHONY: build dist clean FORCE
+
+# bin/rochdale: one static file for this machine, with restic and the stacks in it.
+build: $(PARTS)/restic-$(HOST).packed $(PARTS)/delivery-$(HOST).bundle
+	@cp $(PARTS)/delivery-$(HOST).bundle $(PARTS)/thin.bundle
+	@$(MAKE) --no-print-directory program ARCH=$(HOST) OUT=bin/rochdale
+
+# dist/: the program for every architecture, with checksums and sizes. All carry
+# one bundle, whose digest names the images of all of them.
+dist: $(ARCHES:%=$(PARTS)/restic-%.packed) $(PARTS)/delivery.bundle $(PARTS)/hub
+	@for arch in $(ARCHES); do \
+		$(PARTS)/hub bundle thin $(PARTS)/delivery.bundle --arch $$arch --output $(PARTS)/thin.bundle && \
+		$(MAKE) --no-print-directory program ARCH=$$arch OUT=dist/rochdale-linux-$$arch || exit 1; \
+	done
+	cd dist && sha256sum $(ARCHES:%=rochdale-linux-%) > SHA256SUMS
+	@ls -l dist/rochdale-linux-*
+
+# Fills the folders that are embedded, and links OUT for ARCH.
+program:
+	@rm -f backups/blob/*.zst stacks/bundle/blob/*.bundle
+	@cp $(PARTS)/restic_*_$(ARCH)_*.zst backups/blob/
+	@cp $(PARTS)/thin.bundle stacks/bundle/blob/delivery.bundle
+	$(call go_build,$(ARCH)) -ldflags '-s -w -X rochdale/appliance.version=$(VERSION)' -o $(OUT) ./cmd/rochdale
+
+# restic of its own module, packed; built again only when the pin changes.
+$(PARTS)/restic-%.packed: backups/restic/go.mod backups/restic/go.sum backups/restic/main.go | $(PARTS)
+	cd backups/restic && $(call go_build,$*) -tags disable_grpc_modules -ldflags '-s -w' -o ../../$(PARTS)/restic-$* github.com/restic/restic/cmd/restic
+	cd backups/restic && go run . ../../$(PARTS)/restic-$* ../../$(PARTS)
+	@touch $@
+
+# The platform's server; go decides whether anything changed.
+$(PARTS)/coop-%: FORCE | $(PARTS)
+	$(call go_build,$*) -ldflags '-s -w -X main.version=$(STACK_VERSION)' -o $@ ./cmd/coop
+
+$(PARTS)/hub: FORCE | $(PARTS)
+	go build -buildvcs=false -o $@ ./cmd/rochdale-hub
+
+# Bundles: of a release with every architecture, and of a working copy with one.
+$(PARTS)/delivery.bundle: $(ARCHES:%=$(PARTS)/coop-%) $(CATALOG) $(PARTS)/hub
+	$(PARTS)/hub bundle build stacks/catalog/delivery $(foreach a,$(ARCHES),--program coop:$(a)=$(PARTS)/coop-$(a)) --output $@
+
+$(PARTS)/delivery-%.bundle: $(PARTS)/coop-% $(CATALOG) $(PARTS)/hub
+	$(PARTS)/hub bundle build stacks/catalog/delivery --program coop:$*=$(PARTS)/coop-$* --output $@
+
+$(PARTS):
+	@mkdir -p $@
+
+# Removes what was built; what is embedded becomes empty again.
+clean:
+	rm -rf bin dist
+	rm -f backups/blob/*.zst stacks/bundle/blob/*.bundle
