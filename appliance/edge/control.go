@@ -199,13 +199,16 @@ func (l *peerListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		uid, err := peer(conn)
-		if err == nil && (uid == 0 || int(uid) == os.Geteuid()) {
+		if err == nil && welcome(uid) {
 			return conn, nil
 		}
 		l.log.Warn("hung up on a stranger at the control socket", "uid", uid, "error", err)
 		_ = conn.Close()
 	}
 }
+
+// welcome are root and our own user.
+func welcome(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
 
 // peer is the user at the other end of a unix socket.
 func peer(conn net.Conn) (uint32, error) {

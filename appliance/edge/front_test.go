@@ -155,7 +155,7 @@ func TestNeverTwice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("X-Idempotency-Key-Not", "1")
+		req.Header.Set("Idempotency-Key", "1")
 		res, err := c.Do(req)
 		if err != nil {
 			t.Fatal(err)

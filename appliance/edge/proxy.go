@@ -52,7 +52,7 @@ func (t *transport) CaddyModule() caddy.ModuleInfo {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if (r.Body == nil || r.Body == http.NoBody) && repeatable(r.Method) {
+	if (r.Body == nil || r.Body == http.NoBody) && repeatable(r) {
 		// net/http repeats such a request only when it has no body at all; a
 		// body that turns out to be empty goes over the wire as none.
 		once := *r
@@ -69,9 +69,13 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// repeatable are the methods that net/http would send again by itself.
-func repeatable(method string) bool {
-	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+// repeatable tells what net/http would send again by itself.
+func repeatable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return r.Header.Get("Idempotency-Key") != "" || r.Header.Get("X-Idempotency-Key") != ""
 }
 
 type emptyBody struct{}
