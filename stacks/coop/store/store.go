@@ -84,7 +84,7 @@ func connect(address, passwordFile string) (*Store, error) {
 // every commit, patient with other processes.
 func SQLiteDSN(path string, more ...string) string {
 	q := url.Values{}
-	for _, p := range append([]string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-4000)"}, more...) {
+	for _, p := range append([]string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-4000)", "temp_store(memory)"}, more...) {
 		q.Add("_pragma", p)
 	}
 	q.Set("_txlock", "immediate")
