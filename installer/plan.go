@@ -16,9 +16,6 @@ import (
 	"rochdale/appliance/step"
 )
 
-// Name is the plan's name in the journal.
-const Name = "install"
-
 // Result is what an installation ended with; its last steps fill it in.
 type Result struct {
 	URL       string              `json:"url"`
@@ -44,7 +41,7 @@ func Plan(o Options, f Facts, d Deps) (step.Plan, *Result, error) {
 	}
 	i := &install{Deps: d, o: o, f: f, result: &Result{URL: "https://" + o.Domain + "/"}}
 	i.config = o.Config(earlier, i.rootPath())
-	plan := step.Plan{Name: Name}
+	plan := step.Plan{Name: "install"}
 	for _, s := range []func() (step.Step, bool){
 		i.state, i.program, i.engineConfig, i.repair, i.packages, i.engine, i.users, i.folders,
 		i.swap, i.clock, i.configuration, i.firewall, i.updates, i.units,

@@ -106,7 +106,6 @@ func locked() []string {
 		"RestrictRealtime=yes",
 		"RestrictSUIDSGID=yes",
 		"PrivateIPC=yes",
-		"ProtectHostname=yes",
 		"SystemCallArchitectures=native",
 		"SystemCallFilter=@system-service",
 		"SystemCallErrorNumber=EPERM",
