@@ -70,8 +70,11 @@ func (p *Printer) Object(v any) error {
 	return e.Encode(v)
 }
 
-// typed writes one line of a stream of JSON lines: the object v with its type
-// before its other fields.
+// linesSchema is the version of the JSON lines; they only ever gain fields.
+const linesSchema = 1
+
+// typed writes one line of a stream of JSON lines: the object v with its type,
+// and the schema unless it has one of its own, before its other fields.
 func (p *Printer) typed(kind string, v any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -80,6 +83,9 @@ func (p *Printer) typed(kind string, v any) error {
 		return fmt.Errorf("write %s as JSON: %w", kind, err)
 	}
 	head := fmt.Sprintf(`{"type":%q`, kind)
+	if !bytes.HasPrefix(b.Bytes(), []byte(`{"schema":`)) {
+		head += fmt.Sprintf(`,"schema":%d`, linesSchema)
+	}
 	if b.Len() > len("{}\n") {
 		head += ","
 	}
@@ -188,7 +194,7 @@ func (p *Printer) problem(x problem) {
 	if x.Step != "" {
 		title = x.Step + ": " + title
 	}
-	fmt.Fprintln(p.err, p.paint(red, p.app.t("cli.word.error"))+": "+title)
+	fmt.Fprintln(p.err, p.paint(red, p.app.t("cli.word.error"))+" "+title)
 	for _, item := range x.Items {
 		fmt.Fprintln(p.err, "  "+item.line())
 	}
@@ -233,7 +239,7 @@ func (p *Printer) Findings(findings []appliance.Finding) {
 
 // view writes one finding: its severity as a word, why, and what to do.
 func (p *Printer) view(w io.Writer, v View) {
-	fmt.Fprintln(w, p.paint(colourOf(v.Severity), p.app.t("cli.severity."+string(v.Severity)))+": "+v.Title)
+	fmt.Fprintln(w, p.paint(colourOf(v.Severity), p.app.t("cli.severity."+string(v.Severity)))+" "+v.Title)
 	p.reason(w, v.Why, v.Fix)
 }
 
@@ -246,7 +252,7 @@ func (p *Printer) labelled(w io.Writer, id, s string) {
 	if s == "" {
 		return
 	}
-	fmt.Fprintln(w, "  "+p.app.t(id)+": "+strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    "))
+	fmt.Fprintln(w, "  "+p.app.t(id)+" "+strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    "))
 }
 
 // table writes rows under heads. Columns are parted by two spaces, and there are
