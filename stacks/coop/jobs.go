@@ -4,6 +4,7 @@ package coop
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -20,6 +21,7 @@ type OrderView struct {
 	Worker   string // name, "" until assigned
 	Offers   []OfferView
 	History  []Event
+	Reason   string  // why it was refused or cancelled, if somebody said
 	Parties  []Party // the sides that the viewer is on
 }
 
@@ -73,7 +75,22 @@ func (a *App) view(ctx context.Context, tx Tx, who Member, jobID string) (v Orde
 	if v.History, err = tx.EventsOf(ctx, "job/"+jobID, 100); err != nil {
 		return v, err
 	}
+	v.Reason = reason(v.History)
 	return v, a.names(ctx, tx, &v)
+}
+
+// reason is what was written when the order was called off.
+func reason(history []Event) string {
+	for _, e := range history {
+		if e.Kind != "job."+string(VerbRefuse) && e.Kind != "job."+string(VerbCancel) {
+			continue
+		}
+		var data facts
+		if json.Unmarshal([]byte(e.Data), &data) == nil {
+			return data["reason"]
+		}
+	}
+	return ""
 }
 
 func (a *App) names(ctx context.Context, tx Tx, v *OrderView) error {

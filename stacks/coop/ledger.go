@@ -95,7 +95,7 @@ func post(ctx context.Context, tx Tx, t Transaction) error {
 type Ledger struct {
 	Balances     []Balance
 	Sums         map[string]int64 // by unit; zero when all is well
-	Unbalanced   int64            // transactions that don't sum to zero; zero when all is well
+	Unbalanced   int64            // transactions that don't sum to zero; counted for the treasurer only
 	Transactions []Transaction    // newest first
 	Names        map[string]string
 	Holders      []Holding // couriers with the co-op's cash; for the treasurer only
@@ -110,6 +110,9 @@ func (a *App) Ledger(ctx context.Context, who Member) (l Ledger, err error) {
 		return l, err
 	}
 	err = a.store.Read(ctx, func(tx Tx) error {
+		if l.Unbalanced, err = tx.Unbalanced(ctx); err != nil {
+			return err
+		}
 		if l.Holders, err = tx.Holdings(ctx, WorkerCash); err != nil {
 			return err
 		}
@@ -154,9 +157,6 @@ func (a *App) books(ctx context.Context, owner string, limit int) (l Ledger, err
 		}
 		for _, b := range l.Balances {
 			l.Sums[b.Unit] += b.Amount
-		}
-		if l.Unbalanced, err = tx.Unbalanced(ctx); err != nil {
-			return err
 		}
 		if l.Transactions, err = tx.Transactions(ctx, owner, limit); err != nil {
 			return err

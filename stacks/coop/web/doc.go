@@ -32,7 +32,7 @@
 //
 //	GET  /shop                               the merchant's shops
 //	POST /shop                               name, address → 303 /shop/{shop}
-//	GET  /shop/{shop}                        orders and menu
+//	GET  /shop/{shop}                        orders (<li data-order="ID" data-state="…">) and menu; ?live=1
 //	POST /shop/{shop}/opening                opening (open, paused)
 //	POST /shop/{shop}/items                  name, about, price, available
 //	POST /shop/{shop}/items/{item}           name, about, price, available
@@ -40,7 +40,7 @@
 //	POST /shop/{shop}/orders/{order}/refuse  reason
 //	GET  /shop/{shop}/statement              the shop's postings
 //
-//	GET  /courier                            offer (<section data-offer="ID" data-order="ID">) and running jobs
+//	GET  /courier                            offer (<section data-offer="ID" data-order="ID">) and running jobs; ?live=1
 //	POST /courier/availability               online (yes, no)
 //	POST /courier/offers/{offer}/accept, /decline
 //	POST /courier/orders/{order}/pick-up, /collect

@@ -35,7 +35,9 @@ func (s *Server) myShop(r *http.Request, who coop.Member) (view, error) {
 		return view{}, &coop.Problem{Kind: coop.NotFound, Key: "no_shop"}
 	}
 	orders, err := s.app.ShopOrders(r.Context(), who, shop.ID)
-	return view{page: "my_shop", heading: shop.Name, data: shopData{shop, orders}}, err
+	v := view{page: "my_shop", heading: shop.Name, data: shopData{shop, orders}}
+	s.live(r, &v, true)
+	return v, err
 }
 
 func (s *Server) opening(_ http.ResponseWriter, r *http.Request, who coop.Member) (string, error) {

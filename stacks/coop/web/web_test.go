@@ -171,11 +171,11 @@ func TestEveryPage(t *testing.T) {
 		}
 		cookies[role] = "__Host-session=" + token
 	}
-	quote, job, l := s.underWay(t, r.ShopID, who)
+	quote, job, refused, l := s.underWay(t, r.ShopID, cookies["customer"], who)
 	for role, paths := range map[string][]string{
 		"":         {"/", "/shops", "/shops/" + r.ShopID, "/sign-in", "/sign-up", "/nothing"},
 		"customer": {"/", "/shops/" + r.ShopID, "/quotes/" + quote, "/orders", "/orders/" + job, "/orders/" + r.OrderID, "/orders/" + job + "?live=1"},
-		"merchant": {"/", "/shop", "/shop/" + r.ShopID, "/shop/" + r.ShopID + "/statement", "/orders/" + job},
+		"merchant": {"/", "/shop", "/shop/" + r.ShopID, "/shop/" + r.ShopID + "?live=1", "/shop/" + r.ShopID + "/statement", "/orders/" + job, "/orders/" + refused},
 		"courier":  {"/", "/courier", "/courier/earnings", "/orders/" + r.OrderID, "/courier?live=1"},
 		"admin":    {"/", "/members", "/members?q=cleo", "/orders/all", "/orders/" + job, "/settings", "/ledger", "/ledger/" + l + "/reverse", "/audit"},
 	} {
@@ -196,8 +196,9 @@ func TestEveryPage(t *testing.T) {
 	}
 }
 
-// underWay leaves a quote, an order that's offered, and tells a transaction's id.
-func (s site) underWay(t *testing.T, shop string, who map[string]coop.Member) (quote, job, transaction string) {
+// underWay leaves a quote, an order that's offered and one that's refused, and
+// tells a transaction's id.
+func (s site) underWay(t *testing.T, shop, cookie string, who map[string]coop.Member) (quote, job, refused, transaction string) {
 	t.Helper()
 	ctx := context.Background()
 	check := func(err error) {
@@ -215,11 +216,19 @@ func (s site) underWay(t *testing.T, shop string, who map[string]coop.Member) (q
 	check(err)
 	job, err = s.app.Place(ctx, who["customer"], other)
 	check(err)
+	third, err := s.app.Quote(ctx, who["customer"], basket)
+	check(err)
+	refused, err = s.app.Place(ctx, who["customer"], third)
+	check(err)
+	check(s.app.RefuseOrder(ctx, who["merchant"], refused, "no more soup"))
+	if _, body := s.ask(t, "GET", "/orders/"+refused, nil, map[string]string{"Cookie": cookie}); !strings.Contains(body, "no more soup") {
+		t.Error("the customer isn't told why the shop refused")
+	}
 	check(s.app.SetOnline(ctx, who["courier"], true))
 	check(s.app.AcceptOrder(ctx, who["merchant"], job))
 	l, err := s.app.Ledger(ctx, who["admin"])
 	check(err)
-	return quote, job, l.Transactions[0].ID
+	return quote, job, refused, l.Transactions[0].ID
 }
 
 // faults lists what a page gets wrong: in its markup, its words, its labels.
