@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -137,6 +138,7 @@ func (r recipe) makeTree(ctx context.Context, dir string, p platform) error {
 	if err != nil {
 		return err
 	}
+	r.Files = maps.Clone(r.Files) // the key of the cache is made of them
 	r.Files["root/.ssh/authorized_keys"] = public
 	if err := r.debootstrap(ctx, root, p); err != nil {
 		return err
