@@ -5,6 +5,7 @@ package edge
 import (
 	"encoding/json"
 	"path/filepath"
+	"time"
 )
 
 // object is a piece of Caddy's configuration.
@@ -35,9 +36,11 @@ func caddyConfig(o Options) ([]byte, error) {
 // own line a request has no secrets.
 func logging() object {
 	return object{"logs": object{"default": object{
-		"writer":  object{"output": "stderr"}, // JSON unless it is a terminal
-		"level":   "WARN",
-		"exclude": []string{"http.log.access", "http.log.error", "http.handlers.reverse_proxy"},
+		"writer": object{"output": "stderr"}, // JSON unless it is a terminal
+		"level":  "WARN",
+		// Strangers can repeat a failing handshake as often as they like.
+		"sampling": object{"interval": int64(time.Minute), "first": 5, "thereafter": 1000},
+		"exclude":  []string{"http.log.access", "http.log.error", "http.handlers.reverse_proxy"},
 	}}}
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -44,6 +45,9 @@ type ledger struct {
 
 	mu       sync.Mutex
 	failures map[string]failure
+	// trouble is what kept a name from its certificate without the authority
+	// having a part in it: a full disk, say.
+	trouble map[string]string
 }
 
 type ledgerFile struct {
@@ -52,7 +56,7 @@ type ledgerFile struct {
 }
 
 func newLedger(dir string, log *slog.Logger) *ledger {
-	l := &ledger{path: filepath.Join(dir, "issuance.json"), files: host.NewFiles(), log: log, failures: map[string]failure{}}
+	l := &ledger{path: filepath.Join(dir, "issuance.json"), files: host.NewFiles(), log: log, failures: map[string]failure{}, trouble: map[string]string{}}
 	data, err := readBounded(l.path, maxLedger)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l
@@ -112,7 +116,27 @@ func (l *ledger) waiting(name string) (failure, bool) {
 func (l *ledger) last(name string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.failures[name].Error
+	if f, failed := l.failures[name]; failed {
+		return f.Error
+	}
+	return l.trouble[name]
+}
+
+// greeted records how a handshake for the name went.
+func (l *ledger) greeted(name string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		delete(l.trouble, name)
+		return
+	}
+	if _, known := l.failures[name]; known {
+		return
+	}
+	if l.trouble[name] == "" {
+		l.log.Error("no certificate", "host", name, "error", oneLine(err))
+	}
+	l.trouble[name] = oneLine(err)
 }
 
 // forgive lets the next attempt for the name begin at once.
@@ -145,6 +169,7 @@ func (l *ledger) record(name string, err error) {
 func (l *ledger) keep(known func(string) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	maps.DeleteFunc(l.trouble, func(name, _ string) bool { return !known(name) })
 	before := len(l.failures)
 	for name := range l.failures {
 		if !known(name) {

@@ -98,9 +98,18 @@ func (e *edge) warm(ctx context.Context, name string) error {
 	return appliance.Problem("edge.certificate-failed", err, "host", name, "detail", reason)
 }
 
-// handshake greets our own HTTPS server in memory, which loads, gets or renews
-// the certificate of the name.
+// handshake makes sure that the name has its certificate, and records if not.
 func (e *edge) handshake(ctx context.Context, name string) error {
+	err := e.greet(ctx, name)
+	if ctx.Err() == nil {
+		e.ledger.greeted(name, err)
+	}
+	return err
+}
+
+// greet speaks to our own HTTPS server in memory, which loads, gets or renews
+// the certificate of the name.
+func (e *edge) greet(ctx context.Context, name string) error {
 	e.mu.Lock()
 	l := e.secure
 	e.mu.Unlock()
