@@ -4,8 +4,10 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -137,13 +139,24 @@ func (c check) run(ctx context.Context, d Doctor) []appliance.Finding {
 	defer cancel()
 	found, err := c.look(ctx, d)
 	if err != nil {
-		found = append(found, warning("doctor.check-failed", "check", c.name, "detail", err))
+		found = append(found, warning("doctor.check-failed", "check", c.name, "detail", cause(err)))
 	}
 	return found
 }
 
 // Compare orders findings by severity, the gravest first.
 func Compare(a, b appliance.Finding) int { return rank(a.Severity) - rank(b.Severity) }
+
+// cause is an error as a person may read it inside a sentence: without ids of
+// ours, and its first line alone.
+func cause(err error) string {
+	var known *appliance.Error
+	if errors.As(err, &known) && known.Err != nil {
+		err = known.Err
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
 
 func rank(s appliance.Severity) int {
 	return slices.Index([]appliance.Severity{appliance.Failure, appliance.Warning, appliance.Notice}, s)

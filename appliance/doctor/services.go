@@ -65,7 +65,7 @@ func engine(ctx context.Context, d Doctor) ([]appliance.Finding, error) {
 	}
 	info, err := d.Engine.Info(ctx)
 	if err != nil {
-		return only(failure("doctor.engine-silent", "detail", err))
+		return only(failure("doctor.engine-silent", "detail", cause(err)))
 	}
 	return judgeEngine(info), nil
 }

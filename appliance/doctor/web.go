@@ -28,7 +28,7 @@ func configuration(_ context.Context, d Doctor) ([]appliance.Finding, error) {
 	case errors.As(err, &wrong):
 		return only(appliance.Finding{Message: wrong.Message, Severity: appliance.Failure})
 	default:
-		return only(failure("doctor.config-unreadable", "path", d.Paths.Config(), "detail", err))
+		return only(failure("doctor.config-unreadable", "path", d.Paths.Config(), "detail", cause(err)))
 	}
 }
 
@@ -69,7 +69,7 @@ func certificates(ctx context.Context, d Doctor) ([]appliance.Finding, error) {
 	}
 	certs, err := d.Certificates.Certificates(ctx)
 	if err != nil {
-		return only(warning("doctor.edge-silent", "detail", err))
+		return only(warning("doctor.edge-silent", "detail", cause(err)))
 	}
 	var list []appliance.Finding
 	for _, c := range certs {
@@ -122,7 +122,7 @@ func names(ctx context.Context, d Doctor) (list []appliance.Finding, _ error) {
 	for _, host := range d.hosts() {
 		found, err := d.Network.Lookup(ctx, host)
 		if err != nil {
-			list = append(list, warning("doctor.dns-failed", "host", host, "detail", err))
+			list = append(list, warning("doctor.dns-failed", "host", host, "detail", cause(err)))
 			continue
 		}
 		list = append(list, judgeName(host, found, own)...)

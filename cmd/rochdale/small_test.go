@@ -154,3 +154,10 @@ func TestJSONLines(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", out, want)
 	}
 }
+
+// splitLines gives the lines of s without their ends.
+func splitLines(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == '\n' })
+}
+
+func cutEqual(s string) (name, value string, found bool) { return strings.Cut(s, "=") }
