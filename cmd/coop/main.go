@@ -3,7 +3,8 @@
 // Command coop is the platform's server. It runs inside its stack's container:
 // one static binary on an empty image, a read-only root, only /data writable.
 //
-// It only wires stacks/coop together; it may import nothing of the appliance.
+// It may import stacks/coop and its subpackages, and wires them together. It must
+// never import the appliance, decide a rule, or migrate the database.
 package main
 
 import (

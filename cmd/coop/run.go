@@ -7,14 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 
 	"rochdale/stacks/coop"
 	"rochdale/stacks/coop/text"
 )
-
-// version is set by the build.
-var version = "dev"
 
 // Exit codes, the same as rochdale's.
 const (
@@ -96,18 +92,4 @@ func report(err error, command string, std streams) int {
 		return exitUsage
 	}
 	return exitError
-}
-
-func release() string {
-	if version != "dev" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				return "dev " + s.Value
-			}
-		}
-	}
-	return version
 }

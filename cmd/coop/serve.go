@@ -24,8 +24,9 @@ const (
 	// memory is what the runtime tries to stay within: two password hashes take
 	// 38 MiB of it, and the container has 128.
 	memory = 72 << 20
-	// grace is how long running requests have after SIGTERM.
-	grace = 10 * time.Second
+	// grace is how long running requests have after SIGTERM: less than the 10 s
+	// after which the container is killed.
+	grace = 9 * time.Second
 	// sweepEvery is how often offers are checked for having run out.
 	sweepEvery = 2 * time.Second
 	// forgetEvery is how often expired sessions and counters are dropped.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
 // Package storetest gives tests a migrated, empty database: SQLite in a
-// temporary folder, or PostgreSQL in a cluster of the test's own.
+// temporary folder, or any other that a test names.
 //
-// Only tests import it. It may import goose, since it does what the appliance
-// does before a first start.
+// Only tests import it. It may import the store and goose, since it does what the
+// appliance does before a first start. It must never be part of a program.
 package storetest
 
 import (
