@@ -42,7 +42,7 @@ type composeReader struct {
 	waits    map[string][]string // service -> services it waits for
 }
 
-func (r *composeReader) read(fsys fs.FS, project string) []Service {
+func (r *composeReader) read(fsys fs.FS) []Service {
 	r.uses, r.waits = map[string]string{}, map[string][]string{}
 	root := r.open(fsys)
 	if root == nil {
@@ -53,7 +53,7 @@ func (r *composeReader) read(fsys fs.FS, project string) []Service {
 	if len(r.problems) > 0 {
 		return nil
 	}
-	return r.load(root, project)
+	return r.load(root)
 }
 
 func (r *composeReader) walk(root *yaml.Node) {

@@ -15,8 +15,7 @@ import (
 func IsImageName(s string) bool { return isName(s) }
 
 func (r *composeReader) image(n *yaml.Node, path string) {
-	var image string
-	r.matching(isName, "image", &image)(n, path)
+	r.matching(isName, "image", new(string))(n, path)
 }
 
 // command reads a list of arguments; there is no shell that would split text.
@@ -39,7 +38,7 @@ func (r *composeReader) environment(n *yaml.Node, path string) {
 	seen := r.entries(n, path, func(key, value *yaml.Node, at string) {
 		switch {
 		case !form.MatchString(key.Value):
-			r.at(key.Line, "name", "key", at, "value", key.Value)
+			r.at(key.Line, "variable-name", "key", at)
 		case value.ShortTag() == "!!null":
 			r.at(key.Line, "no-value", "key", at)
 		case value.Kind != yaml.ScalarNode:

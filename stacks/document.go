@@ -121,7 +121,7 @@ func plainTags() []string {
 
 // at adds a problem; pairs are argument names and values.
 func (d *document) at(line int, id string, pairs ...string) {
-	args := make(map[string]string, len(pairs)/2)
+	args := map[string]string{"place": place(d.file, line)}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		args[pairs[i]] = clip(pairs[i+1])
 	}

@@ -32,7 +32,7 @@ func (r *manifestReader) database(n *yaml.Node, path string) (db Database) {
 		"volume":  r.matching(isName, "name", &db.Volume),
 		"path":    r.file(&db.Path),
 		"service": r.matching(isName, "name", &db.Service),
-		"name":    r.matching(identifier.MatchString, "name", &db.Name),
+		"name":    r.matching(identifier.MatchString, "identifier", &db.Name),
 	}, "engine")
 	if len(r.problems) == before {
 		r.fits(n, path, db)

@@ -20,7 +20,7 @@ func Parse(fsys fs.FS) (Stack, error) {
 	m := &manifestReader{document: document{file: ManifestFile, lines: map[string]int{}}}
 	manifest := m.read(fsys)
 	c := &composeReader{document: document{file: ComposeFile, lines: map[string]int{}}}
-	services := c.read(fsys, manifest.Name)
+	services := c.read(fsys)
 	check{manifest: m, compose: c, fsys: fsys}.all(&manifest)
 	if err := invalid(append(m.problems, c.problems...)); err != nil {
 		return Stack{}, err
@@ -48,4 +48,10 @@ func finish(services []Service, m Manifest) []Service {
 	return services
 }
 
-func known(names []string) string { return strings.Join(names, ", ") }
+// known lists names for a message.
+func known(names []string) string {
+	if len(names) == 0 {
+		return "-"
+	}
+	return strings.Join(names, ", ")
+}

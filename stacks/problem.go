@@ -10,7 +10,8 @@ import (
 )
 
 // Problem is one thing that is wrong with a stack, where it stands, and an id
-// under which the message catalogues say what to write instead.
+// under which the message catalogues say what to write instead. Args always has
+// "place", the file and the line.
 type Problem struct {
 	File string
 	Line int // from 1; 0 when it is about the whole file
@@ -20,12 +21,15 @@ type Problem struct {
 
 // Error is the problem in one English line: place, what is wrong, what to write.
 func (p Problem) Error() string {
-	place := p.File
-	if p.Line > 0 {
-		place = fmt.Sprintf("%s:%d", p.File, p.Line)
-	}
 	w := wordsOf(p.ID)
-	return fmt.Sprintf("%s: %s. %s", place, fill(w.title, p.Args), fill(w.fix, p.Args))
+	return fmt.Sprintf("%s: %s. %s", place(p.File, p.Line), fill(w.title, p.Args), fill(w.fix, p.Args))
+}
+
+func place(file string, line int) string {
+	if line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d", file, line)
 }
 
 // Invalid is what [Parse] returns for a stack that breaks rules: all problems

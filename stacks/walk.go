@@ -86,7 +86,6 @@ func (d *document) list(n *yaml.Node, path string, most int, each visit) {
 	}
 	if len(n.Content) > most {
 		d.tooMany(n, path, len(n.Content), most)
-		return
 	}
 	for i, c := range n.Content {
 		at := path + "[" + strconv.Itoa(i) + "]"

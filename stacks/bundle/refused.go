@@ -58,7 +58,7 @@ func clip(s string) string {
 func wordsOf(id string) string {
 	for _, w := range [][2]string{
 		{"stack.bundle.built-without", "this program was built without the stack {name}"},
-		{"stack.bundle.unknown", "there is no stack {name}; this program has {known}"},
+		{"stack.bundle.unknown", "there is no stack {name}"},
 		{"stack.bundle.format", "this is not a bundle that can be read: {reason}"},
 		{"stack.bundle.schema", "the bundle has schema {schema}, which is newer than this program"},
 		{"stack.bundle.other", "the bundle is {got}, and {want} was expected"},

@@ -1,0 +1,2 @@
+-- +goose Up
+create table jobs (id text primary key);
