@@ -113,15 +113,21 @@ func (u *uninstall) removePackages(ctx context.Context) error {
 			return aptProblem("uninstall.packages-failed", err)
 		}
 	}
-	return u.removeOrphans(ctx)
+	// The removal of some makes orphans of others.
+	for range 5 {
+		if more, err := u.removeOrphans(ctx); err != nil || !more {
+			return err
+		}
+	}
+	return nil
 }
 
 // removeOrphans removes what apt itself calls no longer needed, of the packages
 // that came after the installation began; what was there before stays.
-func (u *uninstall) removeOrphans(ctx context.Context) error {
+func (u *uninstall) removeOrphans(ctx context.Context) (more bool, err error) {
 	orphans, err := u.apt().Orphans(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var list []string
 	for _, name := range orphans {
@@ -130,12 +136,12 @@ func (u *uninstall) removeOrphans(ctx context.Context) error {
 		}
 	}
 	if len(list) == 0 {
-		return nil
+		return false, nil
 	}
 	if err := u.apt().Remove(ctx, list...); err != nil {
-		return aptProblem("uninstall.packages-failed", err)
+		return false, aptProblem("uninstall.packages-failed", err)
 	}
-	return nil
+	return true, nil
 }
 
 // engine gives the container engine its own configuration back.

@@ -73,9 +73,12 @@ func (a Apt) Repair(ctx context.Context) error {
 	return a.change(ctx, "apt-get", "-q", "-y", "--no-install-recommends", "--fix-broken", "install")
 }
 
-// Orphans lists packages that came for the sake of others and that none needs now.
+// Orphans lists packages that came for the sake of others and that none needs
+// or recommends now. That one is only suggested does not keep it.
 func (a Apt) Orphans(ctx context.Context) ([]string, error) {
-	r, err := a.Runner.Run(ctx, Command{Name: "apt-get", Args: []string{"-q", "-y", "-o", "Debug::NoLocking=1", "--simulate", "autoremove"}, Env: aptEnv()})
+	r, err := a.Runner.Run(ctx, Command{Name: "apt-get", Env: aptEnv(), Args: []string{
+		"-q", "-y", "-o", "Debug::NoLocking=1", "-o", "APT::AutoRemove::SuggestsImportant=false", "--simulate", "autoremove",
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("ask apt what nothing needs: %w", err)
 	}
