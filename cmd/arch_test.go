@@ -44,7 +44,7 @@ func rooms() []room {
 		{"cmd/rochdale-hub/...", []string{"stacks", "stacks/bundle/...", "stacks/hub"}},
 		{"cmd/coop/...", []string{"stacks/coop/..."}},
 		{"installer", words()},
-		{"installer/e2e/...", words("installer/...", "appliance/...")},
+		{"installer/e2e/...", words("installer/...", "appliance/...", "stacks/...")},
 		{"installer/testhost/...", words("installer/testhost/...")},
 		{"appliance", words()},
 		{"appliance/step/...", []string{"appliance/step/..."}},
