@@ -189,7 +189,7 @@ func judgePackages(f Facts) []appliance.Finding {
 	switch {
 	case f.Mirrors == 0 && needed:
 		found = append(found, finding(appliance.Failure, "install.apt-no-source"))
-	case f.Mirrors == len(f.Unreachable) && needed:
+	case f.Mirrors == len(f.Unreachable) && f.Mirrors > 0 && needed:
 		found = append(found, finding(appliance.Failure, "install.apt-unreachable", "mirrors", strings.Join(f.Unreachable, ", ")))
 	case len(f.Unreachable) > 0:
 		found = append(found, finding(appliance.Warning, "install.apt-partly", "mirrors", strings.Join(f.Unreachable, ", ")))

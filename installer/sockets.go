@@ -64,16 +64,25 @@ func parseEndpoint(s string) (netip.AddrPort, bool) {
 }
 
 // sshPorts are the ports by which somebody is or can be logged in: what sshd
-// and its kind listen on or serve now, what systemd listens on for them, what
-// the configuration says, and the port of the session that we run in.
+// and its kind listen on, what systemd listens on for them, what the
+// configuration says, and the port of the session that we run in. Where nobody
+// listens, the ports of sessions that are open now count: to close the door on
+// the person who runs this is worse than a port too many.
 func sshPorts(f Facts) []uint16 {
-	var ports []uint16
+	var listening, open []uint16
 	for _, s := range f.Sockets {
-		if s.Protocol == "tcp" && sshServer(s.Program) && !s.Loopback() {
-			ports = append(ports, s.Local.Port())
+		switch {
+		case s.Protocol != "tcp" || !sshServer(s.Program) || s.Loopback():
+		case s.Listening:
+			listening = append(listening, s.Local.Port())
+		default:
+			open = append(open, s.Local.Port())
 		}
 	}
-	ports = append(append(ports, f.SSHConfigured...), f.SSHSession...)
+	ports := slices.Concat(listening, f.SSHConfigured, f.SSHSession)
+	if len(ports) == 0 {
+		ports = open
+	}
 	slices.Sort(ports)
 	return slices.Compact(ports)
 }
