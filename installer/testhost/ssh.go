@@ -153,7 +153,18 @@ type sshProcess struct {
 }
 
 func (p *sshProcess) wait() (int, error) {
-	err := p.session.Wait()
+	result := make(chan error, 1)
+	go func() { result <- p.session.Wait() }()
+	var err error
+	select {
+	case err = <-result:
+	case <-p.ctx.Done():
+		// The kill is on its way. A machine that does not answer it must not hold up the caller.
+		select {
+		case <-result:
+		case <-time.After(killTime):
+		}
+	}
 	p.stop()
 	if cause := context.Cause(p.ctx); cause != nil {
 		return -1, fmt.Errorf("killed, since the time for it was over: %w", cause)
@@ -161,16 +172,21 @@ func (p *sshProcess) wait() (int, error) {
 	return sshCode(err)
 }
 
-// kill sends SIGKILL to the program's group. Where that can not be done the machine is gone, and the session is closed.
+// killTime bounds what it may take to end a program in an emulated machine.
+const killTime = 30 * time.Second
+
+// kill sends SIGKILL to the program's group, which may be about to be recorded still. Where that can not be done the
+// machine is gone, and the session is closed.
 func (p *sshProcess) kill() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	const script = `i=0; until test -s "$f" || test $i -ge 100; do sleep 0.1; i=$((i+1)); done; kill -KILL -- -$(cat "$f")`
+	ctx, cancel := context.WithTimeout(context.Background(), killTime)
 	defer cancel()
 	client, err := p.shell.dial(ctx)
 	if err == nil {
 		var session *ssh.Session
 		if session, err = client.NewSession(); err == nil {
 			defer session.Close()
-			err = session.Run(`kill -KILL -- -$(cat ` + quote(p.id) + `)`)
+			err = session.Run("f=" + quote(p.id) + "; " + script)
 		}
 	}
 	if err != nil {
