@@ -21,7 +21,7 @@ import (
 // its way to be started.
 const youngest = 10 * time.Minute
 
-// Prune implements [appliance.Pruner]. Images that a container uses stay.
+// Prune implements [appliance.Pruner]. Images that any container uses stay.
 func (e *Engine) Prune(ctx context.Context, keep appliance.Keep) (appliance.Pruned, error) {
 	var done appliance.Pruned
 	found, err := e.summaries(ctx, "")
@@ -55,7 +55,7 @@ func stale(s container.Summary, keep appliance.Keep) bool {
 func (e *Engine) pruneImages(ctx context.Context, keep appliance.Keep) ([]string, error) {
 	var gone []string
 	err := e.call(ctx, slowLimit, func(ctx context.Context, c *client.Client) error {
-		refs, err := ourImages(ctx, c)
+		refs, err := unused(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -77,7 +77,17 @@ func (e *Engine) pruneImages(ctx context.Context, keep appliance.Keep) ([]string
 	return gone, err
 }
 
-func ourImages(ctx context.Context, c *client.Client) ([]string, error) {
+// unused are the names of our images that no container was made from. Newer
+// engines would take the name of an image in use away.
+func unused(ctx context.Context, c *client.Client) ([]string, error) {
+	containers, err := c.ContainerList(ctx, container.ListOptions{All: true})
+	if err != nil {
+		return nil, err
+	}
+	used := make(map[string]bool, 2*len(containers))
+	for _, s := range containers {
+		used[s.Image], used[s.ImageID] = true, true
+	}
 	list, err := c.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", repository+"*"))})
 	if err != nil {
 		return nil, err
@@ -85,7 +95,7 @@ func ourImages(ctx context.Context, c *client.Client) ([]string, error) {
 	var refs []string
 	for _, i := range list {
 		for _, tag := range i.RepoTags {
-			if strings.HasPrefix(tag, repository) {
+			if strings.HasPrefix(tag, repository) && !used[tag] && !used[i.ID] {
 				refs = append(refs, tag)
 			}
 		}

@@ -13,8 +13,12 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -332,17 +336,18 @@ func TestRealLogs(t *testing.T) {
 	d, err := e.Start(t.Context(), newSpec(t, e, "logs-deaf", "deaf"))
 	must(t, err)
 	go func() {
-		done <- e.Logs(ctx, d.ID, appliance.LogOptions{Follow: true}, cancelWriter{cancel})
+		done <- e.Logs(ctx, d.ID, appliance.LogOptions{Follow: true}, signalWriter{cancel})
 	}()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("a reader that leaves: %v", err)
 	}
 }
 
-type cancelWriter struct{ leave context.CancelFunc }
+// signalWriter tells of what is written to it.
+type signalWriter struct{ tell func() }
 
-func (c cancelWriter) Write(p []byte) (int, error) {
-	c.leave()
+func (s signalWriter) Write(p []byte) (int, error) {
+	s.tell()
 	return len(p), nil
 }
 
@@ -455,4 +460,89 @@ func problem(err error) *appliance.Error {
 		return p
 	}
 	return &appliance.Error{}
+}
+
+// TestRealSurvivesDockerKill kills dockerd with -9 under a running container.
+func TestRealSurvivesDockerKill(t *testing.T) {
+	e := realEngine(t)
+	c := started(t, e, newSpec(t, e, "survive", "serve"))
+	wake := e.Events(t.Context())
+	<-wake // connected
+	followed, first := make(chan error, 1), make(chan struct{})
+	follower := signalWriter{sync.OnceFunc(func() { close(first) })}
+	go func() { followed <- e.Logs(t.Context(), c.ID, appliance.LogOptions{Follow: true}, follower) }()
+	<-first
+	asked := make(chan int)
+	stop := make(chan struct{})
+	go func() { asked <- askUntil(t, c, stop) }()
+	before := dockerPID(t)
+	must(t, syscall.Kill(before, syscall.SIGKILL))
+	if err := <-followed; err != nil {
+		t.Logf("the follower of the log: %v", err)
+	}
+	<-wake // connected again
+	if now := dockerPID(t); now == before {
+		t.Fatal("dockerd was not killed")
+	}
+	found := only(t, e, "survive")
+	if found.ID != c.ID || found.Started != c.Started || !found.Running() || found.Address != c.Address || found.Crashes != 0 {
+		t.Errorf("before %+v\nafter  %+v", c, found)
+	}
+	must(t, e.WaitHealthy(t.Context(), c.ID))
+	out, err := e.Exec(t.Context(), c.ID, []string{"/service", "as-service", "say", "still here"})
+	must(t, err)
+	if out != "still here\n" {
+		t.Errorf("output %q", out)
+	}
+	close(stop)
+	t.Logf("dockerd %d killed, %d now; the container answered %d requests meanwhile, none failed", before, dockerPID(t), <-asked)
+	must(t, e.Stop(t.Context(), c.ID, 10*time.Second))
+	if log := logs(t, e, c.ID, appliance.LogOptions{}); !strings.HasSuffix(log, "goodbye\n") {
+		t.Errorf("log after the kill: %q", log)
+	}
+}
+
+func askUntil(t *testing.T, c appliance.Container, stop <-chan struct{}) int {
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return n
+		default:
+		}
+		resp, err := http.Get("http://" + c.Address + ":8080/healthz")
+		if err != nil {
+			t.Error(err)
+			return n
+		}
+		resp.Body.Close()
+	}
+}
+
+func dockerPID(t *testing.T) int {
+	t.Helper()
+	data, err := os.ReadFile("/run/docker.pid")
+	must(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	must(t, err)
+	return pid
+}
+
+// TestRealDockerDown stops Docker for good and starts it again.
+func TestRealDockerDown(t *testing.T) {
+	e := realEngine(t)
+	systemctl(t, "stop", "docker.service", "docker.socket")
+	_, err := e.List(t.Context(), "")
+	wantProblem(t, err, "engine.unreachable")
+	wantProblem(t, e.Ping(t.Context()), "engine.unreachable")
+	wantProblem(t, e.Stop(t.Context(), "anything", time.Second), "engine.unreachable")
+	systemctl(t, "start", "docker.socket", "docker.service")
+	must(t, e.Ping(t.Context()))
+}
+
+func systemctl(t *testing.T, args ...string) {
+	t.Helper()
+	out, err := exec.Command("systemctl", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 }
