@@ -65,7 +65,7 @@ func (r *composeReader) longMount(n *yaml.Node, at string) (source, target strin
 func (r *composeReader) mountType(into *string) visit {
 	return func(n *yaml.Node, path string) {
 		if n.Value == "bind" {
-			r.at(n.Line, "bind", "key", path, "value", n.Value)
+			r.at(n.Line, "bind", "key", path, "value", "type: bind")
 			return
 		}
 		r.choice(into, "volume")(n, path)
