@@ -39,6 +39,9 @@ func newAnswer(w http.ResponseWriter, r *http.Request, e *edge) *answer {
 	e.counters.requests.Add(1)
 	a := &answer{edge: e, req: r, line: logLine{start: time.Now(), path: maskPath(r.URL.Path)}}
 	a.ResponseWriter = w
+	if r.ProtoMajor == 3 {
+		e.counters.quic.Add(1)
+	}
 	return a
 }
 
@@ -85,6 +88,9 @@ func (a *answer) ReadFrom(r io.Reader) (int64, error) {
 // finish writes the line of the log. Headers, cookies, queries and the secret
 // parts of paths are never in it.
 func (a *answer) finish() {
+	if a.req.ProtoMajor == 3 {
+		a.edge.counters.quic.Add(-1)
+	}
 	a.edge.counters.count(a.status)
 	client, _, err := net.SplitHostPort(a.req.RemoteAddr)
 	if err != nil {

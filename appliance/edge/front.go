@@ -48,6 +48,11 @@ func (f *front) ServeHTTP(rw http.ResponseWriter, r *http.Request, next caddyhtt
 		e.page(w, r, http.StatusMisdirectedRequest, "edge.page.unknown-host", pageArgs{})
 		return nil
 	}
+	if r.Method == http.MethodTrace || r.Method == http.MethodConnect && r.ProtoMajor == 1 {
+		// They would show a script its own cookies, or make us a tunnel.
+		e.page(w, r, http.StatusMethodNotAllowed, "edge.page.bad-request", pageArgs{})
+		return nil
+	}
 	t, verdict := e.admit(r.Context(), host)
 	if t == nil {
 		e.refuse(w, r, verdict)

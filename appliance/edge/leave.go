@@ -80,6 +80,8 @@ func (e *edge) drain() int {
 	defer tick.Stop()
 	for now := range tick.C {
 		total, busy, quiet := e.visitors.count(now)
+		quic := int(e.counters.quic.Load())
+		total, busy = total+quic, busy+quic
 		settled := busy == 0 && quiet >= leaveQuiet && now.Sub(start) >= leaveAtLeast
 		if total == 0 || settled {
 			return 0

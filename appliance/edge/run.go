@@ -173,6 +173,7 @@ func (e *edge) applyRoutes(r appliance.Routes) error {
 // counters are numbers for people.
 type counters struct {
 	requests, held, refused atomic.Int64
+	quic                    atomic.Int64 // requests over HTTP/3 in flight: their connections are not tracked
 	classes                 [6]atomic.Int64
 }
 
