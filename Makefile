@@ -9,7 +9,7 @@ STACK_VERSION := $(shell sed -n 's/^version: //p' stacks/catalog/delivery/stack.
 go_build = CGO_ENABLED=0 GOOS=linux GOARCH=$(patsubst armv7,arm,$(1)) GOARM=7 go build -trimpath -buildvcs=false
 
 .DELETE_ON_ERROR:
-.PHONY: build dist clean FORCE
+.PHONY: build dist program clean FORCE
 
 # bin/rochdale: one static file for this machine, with restic and the stacks in it.
 build: $(PARTS)/restic-$(HOST).packed $(PARTS)/delivery-$(HOST).bundle

@@ -89,20 +89,24 @@ func (r *manifestReader) version(n *yaml.Node, path string) {
 	r.m.Version = s
 }
 
-func (r *manifestReader) title(n *yaml.Node, path string) {
-	r.m.Title = map[string]string{}
+func (r *manifestReader) title(n *yaml.Node, path string) { r.m.Title = r.words(n, path) }
+
+// words reads a text in several languages, English among them.
+func (d *document) words(n *yaml.Node, path string) map[string]string {
+	texts := map[string]string{}
 	language := regexp.MustCompile(`^[a-z]{2}$`)
-	seen := r.entries(n, path, func(key, value *yaml.Node, at string) {
+	seen := d.entries(n, path, func(key, value *yaml.Node, at string) {
 		if !language.MatchString(key.Value) {
-			r.at(key.Line, "language", "language", key.Value)
+			d.at(key.Line, "language", "language", key.Value)
 		}
-		if s, ok := r.text(value, at, 80); ok {
-			r.m.Title[key.Value] = s
+		if s, ok := d.text(value, at, 200); ok {
+			texts[key.Value] = s
 		}
 	})
 	if seen != nil && !seen["en"] {
-		r.at(n.Line, "missing", "key", path+".en")
+		d.at(n.Line, "missing", "key", path+".en")
 	}
+	return texts
 }
 
 func (r *manifestReader) web(n *yaml.Node, path string) {

@@ -22,10 +22,17 @@ func Parse(fsys fs.FS) (Stack, error) {
 	c := &composeReader{document: document{file: ComposeFile, lines: map[string]int{}}}
 	services := c.read(fsys)
 	check{manifest: m, compose: c, fsys: fsys}.all(&manifest)
-	if err := invalid(append(m.problems, c.problems...)); err != nil {
+	problems := append(m.problems, c.problems...)
+	var settings []Setting
+	if info, err := fs.Stat(fsys, manifest.Settings); manifest.Settings != "" && err == nil && info.Mode().IsRegular() {
+		var more []Problem
+		settings, more = readSettings(fsys, manifest.Settings)
+		problems = append(problems, more...)
+	}
+	if err := invalid(problems); err != nil {
 		return Stack{}, err
 	}
-	return Stack{Manifest: manifest, Services: finish(services, manifest)}, nil
+	return Stack{Manifest: manifest, Services: finish(services, manifest), Settings: settings}, nil
 }
 
 // ParseManifest reads stack.yaml alone, for lists of stacks; what it says about

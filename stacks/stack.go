@@ -10,6 +10,8 @@ type Stack struct {
 	Manifest Manifest
 	// Services are the containers in the order in which they start.
 	Services []Service
+	// Settings are what a co-op can decide, in the order of their file.
+	Settings []Setting
 }
 
 // Manifest is stack.yaml.

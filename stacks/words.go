@@ -52,6 +52,8 @@ func manifestWords() []words {
 		{"stack.problem.no-folder", "{key} names the folder {value}, which is missing or has no .sql file", "Add the migrations, or correct the name"},
 		{"stack.problem.one-way", "{key} has both {one} and {other}, or neither", "Keep exactly one of them"},
 		{"stack.problem.not-for-engine", "{key} does not belong to a database with the engine {engine}", "Remove it, or change the engine"},
+		{"stack.problem.setting-key", "{key} is not the key of a setting", "Use small letters and digits with dots between, such as fees.commission.percent"},
+		{"stack.problem.setting-choices", "{key} has choices and is of another type, or the other way round", "List choices if, and only if, the type is choice"},
 		{"stack.problem.sql", "{key} is not one select statement", "Write one select that gives one number, without a semicolon"},
 	}
 }
