@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package migrate
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// The child's work on real databases; that it is locked in, and whose files it
+// makes, is tested in machines (build tag e2e).
+
+func sqliteRequest(t *testing.T, files map[string]string) request {
+	t.Helper()
+	dir := t.TempDir()
+	q := request{Schema: wireSchema, Engine: "sqlite", File: filepath.Join(dir, "data", "coop.db"), Migrations: filepath.Join(dir, "migrations")}
+	if err := os.Mkdir(q.Migrations, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, q, files)
+	return q
+}
+
+func write(t *testing.T, q request, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(q.Migrations, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func serve(t *testing.T, q request, verb string) report {
+	t.Helper()
+	q.Verb = verb
+	rep, err := q.serve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rep
+}
+
+const (
+	first  = "-- +goose Up\ncreate table a (n integer primary key);\n"
+	second = "-- +goose Up\ninsert into a values (1);\ninsert into a values (1);\n" // fails after a row
+	fixed  = "-- +goose Up\ninsert into a values (1);\n"
+	third  = "-- +goose Up\ninsert into a values (2);\n"
+)
+
+func TestFailureNamesWhatWasApplied(t *testing.T) {
+	q := sqliteRequest(t, map[string]string{"00001_first.sql": first, "00002_second.sql": second, "00003_third.sql": third})
+	f := serve(t, q, verbUp).Failure
+	if f == nil || f.Reason != Failed || f.File != "00002_second.sql" || f.Current != 1 || f.Newest != 3 ||
+		len(f.Applied) != 1 || f.Applied[0].File != "00001_first.sql" ||
+		!reflect.DeepEqual(f.Pending, []string{"00002_second.sql", "00003_third.sql"}) || !strings.Contains(f.Detail, "UNIQUE") {
+		t.Fatalf("failure %+v", f)
+	}
+	s := serve(t, q, verbStatus).Status
+	if s.Current != 1 || len(s.Pending) != 2 {
+		t.Errorf("status after the failure %+v", s)
+	}
+	write(t, q, map[string]string{"00002_second.sql": fixed})
+	done := serve(t, q, verbUp).Migrated
+	if done.From != 1 || done.To != 3 || len(done.Applied) != 2 {
+		t.Errorf("after the fix %+v", done)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after map[string]string
+		remove        string
+		want          Failure
+	}{
+		"a newer database": {
+			before: map[string]string{"00001_first.sql": first, "00002_second.sql": fixed}, remove: "00002_second.sql",
+			want: Failure{Reason: Newer, Current: 2, Newest: 1},
+		},
+		"a migration that came late": {
+			before: map[string]string{"00001_first.sql": first, "00003_third.sql": third}, after: map[string]string{"00002_second.sql": fixed},
+			want: Failure{Reason: OutOfOrder, Current: 3, Newest: 3, File: "00002_second.sql"},
+		},
+		"a migration that can not be parsed": {
+			before: map[string]string{"00001_first.sql": first}, after: map[string]string{"00002_second.sql": "insert into a values (1);\n"},
+			want: Failure{Reason: Unreadable, Current: 1, Newest: 2},
+		},
+		"two migrations of one number": {
+			before: map[string]string{"00001_first.sql": first}, after: map[string]string{"00001_other.sql": fixed},
+			want: Failure{Reason: Unreadable},
+		},
+		"no migrations": {
+			before: map[string]string{"00001_first.sql": first}, remove: "00001_first.sql",
+			want: Failure{Reason: Unreadable},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := sqliteRequest(t, c.before)
+			if rep := serve(t, q, verbUp); rep.Failure != nil {
+				t.Fatal(rep.Failure)
+			}
+			write(t, q, c.after)
+			if c.remove != "" {
+				if err := os.Remove(filepath.Join(q.Migrations, c.remove)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f := serve(t, q, verbUp).Failure
+			if f == nil || f.Reason != c.want.Reason || f.Current != c.want.Current || f.Newest != c.want.Newest || f.File != c.want.File {
+				t.Errorf("failure %+v, want %+v", f, c.want)
+			}
+		})
+	}
+}
+
+func TestDatabaseThatCanNotBeOpened(t *testing.T) {
+	q := sqliteRequest(t, map[string]string{"00001_first.sql": first})
+	if err := os.MkdirAll(q.File, 0o755); err != nil { // a folder where the file should be
+		t.Fatal(err)
+	}
+	for _, verb := range []string{verbUp, verbStatus} {
+		if f := serve(t, q, verb).Failure; f == nil || f.Reason != NoDatabase {
+			t.Errorf("%s: %+v", verb, f)
+		}
+	}
+	garbage := sqliteRequest(t, map[string]string{"00001_first.sql": first})
+	if err := os.MkdirAll(filepath.Dir(garbage.File), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(garbage.File, bytes.Repeat([]byte("garbage "), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f := serve(t, garbage, verbUp).Failure; f == nil || f.Reason != NoDatabase {
+		t.Errorf("garbage: %+v", f)
+	}
+}
+
+// TestDurability asks a connection for what it was opened with.
+func TestDurability(t *testing.T) {
+	q := sqliteRequest(t, map[string]string{"00001_first.sql": first})
+	db, err := q.open(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
+		var got string
+		if err := db.QueryRow("pragma " + pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q, want %q (%v)", pragma, got, want, err)
+		}
+	}
+}
+
+func TestChildRefuses(t *testing.T) {
+	for name, asked := range map[string]string{
+		"nothing":           "",
+		"no JSON":           "hello",
+		"an unknown schema": `{"schema":2,"verb":"up","user":65532}`,
+		"root":              `{"schema":1,"verb":"up","user":0}`,
+		"without end":       strings.Repeat(" ", maxRequest+1),
+	} {
+		var out bytes.Buffer
+		if err := Child(t.Context(), strings.NewReader(asked), &out); err == nil || out.Len() != 0 {
+			t.Errorf("%s: %v, %q", name, err, out.String())
+		}
+	}
+}
