@@ -112,11 +112,11 @@ func TestMessages(t *testing.T) {
 	for id, words := range stacks.EnglishWords() {
 		for _, language := range []string{"en", "es", "fr"} {
 			m := messages[id][language]
-			if !strings.HasPrefix(m.Title, "{place}: ") || m.Why == "" || m.Fix == "" {
+			if m.Title == "" || m.Why == "" || m.Fix == "" {
 				t.Errorf("%s has no complete text in %s", id, language)
 			}
 		}
-		if en := messages[id]["en"]; en.Title != "{place}: "+words[0] || en.Fix != words[1] {
+		if en := messages[id]["en"]; !strings.EqualFold(en.Title, words[0]) || en.Fix != words[1] {
 			t.Errorf("%s reads %q here and %q in the catalogue", id, words, en)
 		}
 	}

@@ -10,10 +10,12 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/klauspost/compress/zstd"
+	"go.yaml.in/yaml/v3"
 )
 
 // part is one entry of an archive that is put together by hand.
@@ -288,4 +290,35 @@ func FuzzUnpack(f *testing.F) {
 			t.Fatalf("left %v, %v", left, err)
 		}
 	})
+}
+
+// TestMessages compares the English texts here with the catalogue that people
+// read, and wants every reason there in three languages.
+func TestMessages(t *testing.T) {
+	data, err := os.ReadFile("../../appliance/text/messages/stack.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var messages map[string]map[string]struct{ Title, Why, Fix string }
+	if err := yaml.Unmarshal(data, &messages); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for id, m := range messages {
+		if !strings.HasPrefix(id, "stack.bundle.") {
+			continue
+		}
+		found++
+		if here := wordsOf(id); !strings.EqualFold(here, m["en"].Title) {
+			t.Errorf("%s reads %q here and %q in the catalogue", id, here, m["en"].Title)
+		}
+		for _, language := range []string{"en", "es", "fr"} {
+			if m[language].Title == "" || m[language].Why == "" || m[language].Fix == "" {
+				t.Errorf("%s has no complete text in %s", id, language)
+			}
+		}
+	}
+	if found != len(reasons()) {
+		t.Errorf("the catalogue has %d reasons, there are %d", found, len(reasons()))
+	}
 }

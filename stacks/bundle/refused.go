@@ -56,7 +56,17 @@ func clip(s string) string {
 
 // wordsOf is the English text of an id.
 func wordsOf(id string) string {
-	for _, w := range [][2]string{
+	for _, w := range reasons() {
+		if w[0] == id {
+			return w[1]
+		}
+	}
+	return id
+}
+
+// reasons are all ids with their English texts.
+func reasons() [][2]string {
+	return [][2]string{
 		{"stack.bundle.built-without", "this program was built without the stack {name}"},
 		{"stack.bundle.unknown", "there is no stack {name}"},
 		{"stack.bundle.format", "this is not a bundle that can be read: {reason}"},
@@ -72,10 +82,5 @@ func wordsOf(id string) string {
 		{"stack.bundle.image", "the image {image} is not both used in compose.yaml and listed for every architecture"},
 		{"stack.bundle.pull", "the image {image} does not travel in this bundle"},
 		{"stack.bundle.write", "the bundle cannot be written to {path}"},
-	} {
-		if w[0] == id {
-			return w[1]
-		}
 	}
-	return id
 }
