@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
-package stacks_test
+package catalog_test
 
 import (
 	"os"
@@ -15,7 +15,7 @@ import (
 // TestDeliverySettings compares what the delivery stack declares with what the
 // platform in it knows: the same keys, ranges and words.
 func TestDeliverySettings(t *testing.T) {
-	s, err := stacks.Parse(os.DirFS("catalog/delivery"))
+	s, err := stacks.Parse(os.DirFS("delivery"))
 	if err != nil {
 		t.Fatal(err)
 	}
