@@ -21,8 +21,9 @@ func (f Files) Stream(path string, content io.Reader, mode fs.FileMode) error {
 
 // Folder makes the folder path whole or not at all. fill is called once with a
 // function that adds a file under a slash-separated name; names must be local
-// and new. When fill fails, nothing is left of it. A folder that exists is
-// replaced; a crash between the two leaves none, never a mixture.
+// and new. When fill fails, what was there stays. A folder that exists is
+// replaced: after a crash there is the old one, the new one or none, never a
+// mixture or a part.
 func (f Files) Folder(path string, fill func(add func(name string, content io.Reader) error) error) error {
 	path = filepath.Clean(path)
 	temp := tempName(path)
@@ -32,20 +33,27 @@ func (f Files) Folder(path string, fill func(add func(name string, content io.Re
 	if err := f.fillTree(temp, fill); err != nil {
 		return errors.Join(err, f.removeTree(temp))
 	}
-	if err := f.removeTree(path); err != nil {
+	if err := f.RemoveFolder(path); err != nil {
 		return errors.Join(err, f.removeTree(temp))
 	}
 	return f.replace(temp, path)
 }
 
-// RemoveFolder removes the folder and what is in it, durably; one that is not
-// there is no error.
+// RemoveFolder removes the folder and what is in it, durably and whole: it is
+// given another name first. One that is not there is no error.
 func (f Files) RemoveFolder(path string) error {
 	path = filepath.Clean(path)
+	doomed := tempName(path) + "-old"
+	if err := f.removeTree(doomed); err != nil {
+		return err
+	}
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := f.removeTree(path); err != nil {
+	if err := f.replace(path, doomed); err != nil {
+		return err
+	}
+	if err := f.removeTree(doomed); err != nil {
 		return err
 	}
 	return f.Disk.SyncDir(filepath.Dir(path))
