@@ -26,9 +26,12 @@ type Daemon struct {
 	opened sync.Map     // Bundle by stack and digest
 	beat   atomic.Int64 // when the loop last came by, Unix nanoseconds
 	wake   chan struct{}
-	jobs   sync.WaitGroup
-	base   context.Context // of the jobs; ends with Run
-	end    context.CancelFunc
+	// resumed is closed when interrupted jobs hold their lanes again; nobody is
+	// served before.
+	resumed chan struct{}
+	jobs    sync.WaitGroup
+	base    context.Context // of the jobs; ends with Run
+	end     context.CancelFunc
 }
 
 // How often the daemon looks whether everything is as it should be.
@@ -42,7 +45,7 @@ func New(p Parts) *Daemon {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{Parts: p, files: host.NewFiles(), lanes: newLanes(), runs: newRuns(), wake: make(chan struct{}, 1)}
+	d := &Daemon{Parts: p, files: host.NewFiles(), lanes: newLanes(), runs: newRuns(), wake: make(chan struct{}, 1), resumed: make(chan struct{})}
 	d.base, d.end = context.WithCancel(context.Background())
 	d.routes = newRouting(p.Store, p.Edge)
 	_ = d.config.load(p.Paths, d.files) // a finding says what is wrong with it
@@ -58,8 +61,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, d.end)
 	defer stop()
 	if err := d.resume(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // it was told to end
+		}
 		return err
 	}
+	close(d.resumed)
 	var loops sync.WaitGroup
 	defer loops.Wait()
 	loops.Go(func() { d.keepRouting(ctx) })
@@ -89,21 +96,12 @@ func (d *Daemon) keepReconciling(ctx context.Context) {
 		d.reconcileAll(ctx, &stacks)
 		select {
 		case <-ctx.Done():
-		case <-time.After(d.untilNext()):
+		case <-time.After(reconcileEvery):
 		case <-events:
 			sleep(ctx, settleTime)
 		case <-d.wake:
 		}
 	}
-}
-
-// untilNext is shorter than the rhythm when a crashed container is due earlier.
-func (d *Daemon) untilNext() time.Duration {
-	wait := reconcileEvery
-	if due, ok := d.views.nextDue(); ok {
-		wait = min(wait, max(time.Until(due), settleTime))
-	}
-	return wait
 }
 
 // Wake makes the daemon look at everything soon.

@@ -17,7 +17,6 @@ import (
 // reconcileAll looks at every stack that has a row or containers, each by
 // itself, so that a slow one holds nobody up.
 func (d *Daemon) reconcileAll(ctx context.Context, wait *sync.WaitGroup) {
-	d.views.clearDue()
 	names, err := d.stackNames(ctx)
 	if err != nil {
 		d.Log.Warn("can not look at the stacks", "error", err)
@@ -79,8 +78,11 @@ func (d *Daemon) reconcile(ctx context.Context, stack string) {
 		l.findings = append(l.findings, failing(stack, err))
 	}
 	d.views.change(stack, func(v *view) {
-		v.Findings, v.Due, v.Failed, v.Containers = l.findings, l.due, l.failed, l.containers
+		v.Findings, v.Failed, v.Containers = l.findings, l.failed, l.containers
 	})
+	if !l.due.IsZero() {
+		time.AfterFunc(time.Until(l.due), d.Wake)
+	}
 	d.routes.poke()
 	if l.settings != "" {
 		d.refresh(stack, l.settings)
@@ -104,8 +106,8 @@ type look struct {
 	containers []Container
 	findings   []Finding
 	failed     map[string]attempts
-	due        time.Time
-	settings   string // those that the containers should have been told and were not
+	due        time.Time // when something is to be tried again; zero for nothing
+	settings   string    // those that the containers should have been told and were not
 }
 
 func (l *look) run(ctx context.Context) error {
@@ -126,10 +128,11 @@ func (l *look) run(ctx context.Context) error {
 		return err
 	}
 	failed := l.raise(ctx)
-	if err := l.point(ctx); err != nil {
-		return errors.Join(failed, err)
-	}
 	l.judge(ctx)
+	if err := l.point(ctx); err != nil {
+		// The edge is told again and again; until then it needs what it knows.
+		return failed
+	}
 	if failed == nil && l.due.IsZero() && row.Settings != l.c.settings() {
 		l.settings = l.c.settings()
 	}
@@ -202,6 +205,9 @@ func (l *look) one(ctx context.Context, s stacks.Service) (up bool, err error) {
 	ended := l.c.of(l.containers, s.Name)
 	if wait := l.wait(s, ended); wait > 0 {
 		l.dueIn(wait)
+		if last := l.failed[s.Name]; last.Err != nil {
+			l.findings = append(l.findings, failing(l.stack, last.Err))
+		}
 		return false, nil
 	}
 	return l.attempt(ctx, s, func() error { return l.up(ctx, s, reuse(ended)) })
@@ -227,7 +233,7 @@ func (l *look) attempt(ctx context.Context, s stacks.Service, do func() error) (
 		delete(l.failed, s.Name)
 		return true, l.see(ctx)
 	}
-	f := attempts{Count: l.failed[s.Name].Count + 1, Last: time.Now()}
+	f := attempts{Count: l.failed[s.Name].Count + 1, Last: time.Now(), Err: err}
 	l.failed[s.Name] = f
 	l.dueIn(backoff(f.Count + 1))
 	return false, errors.Join(err, l.see(ctx))

@@ -101,6 +101,13 @@ type operation struct {
 // perform runs an operation in its lane and follows it. It goes on when ctx is
 // done, and after a crash, until it has ended one way or the other.
 func (d *Daemon) perform(ctx context.Context, stack string, build func() operation, watch func(step.Event)) error {
+	select {
+	case <-d.resumed:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-d.base.Done():
+		return context.Cause(d.base)
+	}
 	r, err := d.launch(ctx, stack, build)
 	if err != nil {
 		return err

@@ -21,14 +21,13 @@ type view struct {
 	Failed map[string]attempts
 	// Refresh is the last attempt to swap the containers for new settings.
 	Refresh refresh
-	// Due is when something has to be tried again before the next regular look.
-	Due time.Time
 }
 
-// attempts are failed attempts in a row, and when the last one ended.
+// attempts are failed attempts in a row, when the last one ended, and why.
 type attempts struct {
 	Count int
 	Last  time.Time
+	Err   error
 }
 
 // refresh is an attempt to give containers these settings.
@@ -75,32 +74,6 @@ func (v *views) upstream(stack string) (address string, seen bool) {
 // point says where the stack's web service answers.
 func (v *views) point(stack, upstream string) {
 	v.change(stack, func(one *view) { one.Upstream, one.Seen = upstream, true })
-}
-
-// nextDue is the earliest Due of all.
-func (v *views) nextDue() (time.Time, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var due []time.Time
-	for _, one := range v.all {
-		if !one.Due.IsZero() {
-			due = append(due, one.Due)
-		}
-	}
-	if len(due) == 0 {
-		return time.Time{}, false
-	}
-	return slices.MinFunc(due, time.Time.Compare), true
-}
-
-// clearDue is for the moment in which everything is looked at.
-func (v *views) clearDue() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for name, one := range v.all {
-		one.Due = time.Time{}
-		v.all[name] = one
-	}
 }
 
 func (v *views) findings() []Finding {
