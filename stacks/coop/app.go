@@ -127,11 +127,11 @@ func recorded(ctx context.Context, tx Tx, n note, data facts) (Event, error) {
 }
 
 // limit counts an attempt in its own transaction, so that a refusal afterwards
-// doesn't undo the count.
+// doesn't undo the count. Who tried is kept as a hash only.
 func (a *App) limit(ctx context.Context, bucket string, most int64, window time.Duration) error {
 	var hits int64
 	err := a.store.Write(ctx, func(tx Tx) (err error) {
-		hits, err = tx.Hit(ctx, bucket, time.Now(), window)
+		hits, err = tx.Hit(ctx, fingerprint(bucket), time.Now(), window)
 		return err
 	})
 	if err == nil && hits > most {

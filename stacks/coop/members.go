@@ -111,7 +111,7 @@ func (a *App) SignIn(ctx context.Context, email, password, from string) (string,
 		bucket string
 		most   int64
 	}{{"sign-in|" + from, signInsPerPlace}, {"sign-in|" + from + "|" + email, signInsPerTarget}, {"sign-in||" + email, signInsPerMember}} {
-		if err := a.limit(ctx, fingerprint(l.bucket), l.most, tryWindow); err != nil {
+		if err := a.limit(ctx, l.bucket, l.most, tryWindow); err != nil {
 			return "", err
 		}
 	}

@@ -475,6 +475,37 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestCopy opens a copy as an update makes it: VACUUM INTO leaves the write-ahead
+// log behind, and the copy has to be durable and shared all the same.
+func TestCopy(t *testing.T) {
+	from, to := storetest.SQLiteFile(t), filepath.Join(t.TempDir(), "copy.db")
+	db, err := sql.Open("sqlite", store.SQLiteDSN(from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if _, err := db.Exec("vacuum into ?", to); err != nil {
+		t.Fatal(err)
+	}
+	one, two := storetest.Open(t, "sqlite:"+to), storetest.Open(t, "sqlite:"+to)
+	write(t, one, func(ctx context.Context, tx coop.Tx) error { return tx.AddMember(ctx, member("ada")) })
+	read(t, two, func(ctx context.Context, tx coop.Tx) error {
+		_, err := tx.Member(ctx, "ada")
+		return err
+	})
+	var mode string
+	var sync int
+	copied, err := sql.Open("sqlite", store.SQLiteDSN(to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = copied.Close() }()
+	if err := errors.Join(copied.QueryRow("pragma journal_mode").Scan(&mode), copied.QueryRow("pragma synchronous").Scan(&sync)); err != nil {
+		t.Fatal(err)
+	}
+	same(t, []any{mode, sync}, []any{"wal", 2})
+}
+
 // TestSchemaVersion keeps the constant at the newest migration.
 func TestSchemaVersion(t *testing.T) {
 	db, err := sql.Open("sqlite", store.SQLiteDSN(storetest.SQLiteFile(t)))
