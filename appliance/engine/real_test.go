@@ -12,12 +12,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -84,6 +82,11 @@ func TestRealCage(t *testing.T) {
 	if c.Address == "" || c.Generation != 3 || c.Digest != s.Digest || c.Health != "none" || !c.Running() || c.Memory != 64<<20 || c.Crashes != 0 {
 		t.Errorf("container %+v", c)
 	}
+	net, err := e.Network(t.Context(), "cage")
+	must(t, err)
+	if at, err := netip.ParseAddr(c.Address); err != nil || !net.Subnet.Contains(at) || !net.Subnet.Contains(net.Gateway) || at == net.Gateway {
+		t.Errorf("address %s in network %+v (%v)", c.Address, net, err)
+	}
 	var f facts
 	must(t, json.Unmarshal(get(t, c, "/facts"), &f))
 	for what, ok := range map[string]bool{
@@ -110,7 +113,9 @@ func TestRealCage(t *testing.T) {
 	}
 	info, err := os.Stat(filepath.Join(data, "file"))
 	must(t, err)
-	t.Logf("file in the volume: %v", info.Sys())
+	if owner := info.Sys().(*syscall.Stat_t); owner.Uid != 65532 || owner.Gid != 65532 {
+		t.Errorf("the file in the volume belongs to %d:%d", owner.Uid, owner.Gid)
+	}
 }
 
 func zero(mask string) bool { return mask != "" && strings.Trim(mask, "0") == "" }
@@ -173,251 +178,6 @@ func TestRealForeignNames(t *testing.T) {
 	must(t, err)
 }
 
-func TestRealHealthGate(t *testing.T) {
-	e := realEngine(t)
-	health := &stacks.Health{
-		Test:     []string{"CMD", "/service", "as-service", "fetch", "http://127.0.0.1:8080/healthz"},
-		Interval: 10 * time.Minute, Timeout: 5 * time.Second, Retries: 3,
-	}
-	t.Run("own test, sooner than the engine's first", func(t *testing.T) {
-		s := newSpec(t, e, "gate-own", "serve")
-		s.Service.Health = health
-		c, err := e.Start(t.Context(), s)
-		must(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		must(t, e.WaitHealthy(ctx, c.ID))
-	})
-	t.Run("the engine says unhealthy", func(t *testing.T) {
-		s := newSpec(t, e, "gate-sick", "deaf")
-		sick := *health
-		sick.Interval, sick.Retries = time.Second, 1
-		s.Service.Health = &sick
-		c, err := e.Start(t.Context(), s)
-		must(t, err)
-		err = e.WaitHealthy(t.Context(), c.ID)
-		wantProblem(t, err, "engine.unhealthy")
-		if p := problem(err); !strings.Contains(p.Args["log"], "I hear nothing") || !strings.Contains(p.Args["reason"], "refused") {
-			t.Errorf("arguments %v", p.Args)
-		}
-	})
-	t.Run("never answers the probe", func(t *testing.T) {
-		s := newSpec(t, e, "gate-deaf", "deaf")
-		s.Probe = appliance.Probe{Port: 8080, Path: "/healthz"}
-		c, err := e.Start(t.Context(), s)
-		must(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		defer cancel()
-		wantProblem(t, e.WaitHealthy(ctx, c.ID), "engine.unhealthy")
-	})
-	t.Run("nothing to ask", func(t *testing.T) {
-		c, err := e.Start(t.Context(), newSpec(t, e, "gate-none", "deaf"))
-		must(t, err)
-		must(t, e.WaitHealthy(t.Context(), c.ID))
-	})
-}
-
-func TestRealMemoryLimitBites(t *testing.T) {
-	e := realEngine(t)
-	s := newSpec(t, e, "hungry", "eat", "200")
-	c, err := e.Start(t.Context(), s)
-	must(t, err)
-	err = e.WaitHealthy(t.Context(), c.ID)
-	wantProblem(t, err, "engine.out-of-memory")
-	t.Log(err)
-	if p := problem(err); p.Args["code"] != "137" || p.Args["memory"] != "64" || !strings.Contains(p.Args["log"], "I am hungry") {
-		t.Errorf("arguments %v", p.Args)
-	}
-	if c := only(t, e, "hungry"); !c.OOMKilled || c.ExitCode != 137 {
-		t.Errorf("container %+v", c)
-	}
-}
-
-func TestRealStats(t *testing.T) {
-	e := realEngine(t)
-	c := started(t, e, newSpec(t, e, "stats", "serve"))
-	before, err := e.Stats(t.Context(), c.ID)
-	must(t, err)
-	get(t, c, "/eat?mb=30")
-	after, err := e.Stats(t.Context(), c.ID)
-	must(t, err)
-	t.Logf("held %d bytes, then %d", before, after)
-	if before <= 0 || after-before < 29<<20 || after > 64<<20 {
-		t.Errorf("held %d bytes, then %d", before, after)
-	}
-}
-
-func TestRealNetworksAreApart(t *testing.T) {
-	e := realEngine(t)
-	a := started(t, e, newSpec(t, e, "apart-a", "serve"))
-	b := started(t, e, newSpec(t, e, "apart-b", "serve"))
-	fetch := func(from appliance.Container, url string) error {
-		_, err := e.Exec(t.Context(), from.ID, []string{"/service", "as-service", "fetch", url})
-		return err
-	}
-	must(t, fetch(a, "http://web:8080/healthz")) // by its service's name
-	must(t, fetch(b, "http://"+b.Address+":8080/healthz"))
-	wantProblem(t, fetch(a, "http://"+b.Address+":8080/healthz"), "engine.program-failed")
-	wantProblem(t, fetch(b, "http://"+a.Address+":8080/healthz"), "engine.program-failed")
-	if _, err := os.Stat("/sys/class/net/" + engine.BridgeName("apart-a")); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestRealStop(t *testing.T) {
-	e := realEngine(t)
-	c := started(t, e, newSpec(t, e, "stop", "serve"))
-	must(t, e.Stop(t.Context(), c.ID, 30*time.Second))
-	if c = only(t, e, "stop"); c.ExitCode != 0 {
-		t.Errorf("not ended by SIGTERM: %+v", c)
-	}
-	if log := logs(t, e, c.ID, appliance.LogOptions{Tail: 1}); log != "goodbye\n" {
-		t.Errorf("log %q", log)
-	}
-	must(t, e.Stop(t.Context(), c.ID, time.Second))
-	deaf, err := e.Start(t.Context(), newSpec(t, e, "stop-deaf", "deaf"))
-	must(t, err)
-	must(t, e.Stop(t.Context(), deaf.ID, time.Second))
-	if c = only(t, e, "stop-deaf"); c.ExitCode != 137 || c.OOMKilled {
-		t.Errorf("not killed after its grace: %+v", c)
-	}
-	must(t, e.Remove(t.Context(), c.ID))
-	must(t, e.Remove(t.Context(), c.ID))
-}
-
-func TestRealExec(t *testing.T) {
-	e := realEngine(t)
-	c := started(t, e, newSpec(t, e, "exec", "serve"))
-	out, err := e.Exec(t.Context(), c.ID, []string{"/service", "as-service", "say", "hello", "there"})
-	must(t, err)
-	if out != "hello there\n" {
-		t.Errorf("output %q", out)
-	}
-	_, err = e.Exec(t.Context(), c.ID, []string{"/service", "as-service", "exit", "5"})
-	wantProblem(t, err, "engine.program-failed")
-	if p := problem(err); p.Args["code"] != "5" || !strings.Contains(p.Args["detail"], "line 1") {
-		t.Errorf("arguments %v", p.Args)
-	}
-	_, err = e.Exec(t.Context(), c.ID, []string{"/not-there"})
-	if err == nil {
-		t.Error("a program that is not there ran")
-	}
-	out, err = e.Exec(t.Context(), c.ID, []string{"/service", "as-service", "yell"})
-	wantProblem(t, err, "engine.program-noisy")
-	if len(out) > 64<<10 {
-		t.Errorf("%d bytes of output", len(out))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	if _, err = e.Exec(ctx, c.ID, []string{"/service", "as-service", "deaf"}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a program without end: %v", err)
-	}
-}
-
-func TestRealLogs(t *testing.T) {
-	e := realEngine(t)
-	c := started(t, e, newSpec(t, e, "logs", "serve"))
-	var followed bytes.Buffer
-	done := make(chan error, 1)
-	go func() { done <- e.Logs(t.Context(), c.ID, appliance.LogOptions{Follow: true}, &followed) }()
-	must(t, e.Stop(t.Context(), c.ID, 10*time.Second))
-	must(t, <-done)
-	if followed.String() != "I listen\ngoodbye\n" {
-		t.Errorf("followed %q", followed.String())
-	}
-	stamped := logs(t, e, c.ID, appliance.LogOptions{Timestamps: true})
-	at, _, _ := strings.Cut(stamped, " ")
-	listen, err := time.Parse(time.RFC3339Nano, at)
-	must(t, err)
-	if got := logs(t, e, c.ID, appliance.LogOptions{Since: listen.Add(time.Nanosecond)}); got != "goodbye\n" {
-		t.Errorf("since its first line: %q", got)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	d, err := e.Start(t.Context(), newSpec(t, e, "logs-deaf", "deaf"))
-	must(t, err)
-	go func() {
-		done <- e.Logs(ctx, d.ID, appliance.LogOptions{Follow: true}, signalWriter{cancel})
-	}()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("a reader that leaves: %v", err)
-	}
-}
-
-// signalWriter tells of what is written to it.
-type signalWriter struct{ tell func() }
-
-func (s signalWriter) Write(p []byte) (int, error) {
-	s.tell()
-	return len(p), nil
-}
-
-func TestRealCrashLoopIsNoticed(t *testing.T) {
-	e := realEngine(t)
-	s := newSpec(t, e, "loop", "exit", "1")
-	for n := 1; n <= 3; n++ {
-		c, err := e.Start(t.Context(), s)
-		must(t, err)
-		wantProblem(t, e.WaitHealthy(t.Context(), c.ID), "engine.ended")
-		if c = only(t, e, "loop"); c.Crashes != n {
-			t.Errorf("%d crashes counted after %d", c.Crashes, n)
-		}
-	}
-	s.Suffix = appliance.NewSuffix() // a new container of the same service
-	s.Service.Command = []string{"serve"}
-	started(t, e, s)
-	list, err := e.List(t.Context(), "loop")
-	must(t, err)
-	if len(list) != 2 || !list[0].Running() || list[0].Crashes != 3 {
-		t.Errorf("newest first: %+v", list)
-	}
-}
-
-func TestRealPrune(t *testing.T) {
-	e := realEngine(t)
-	s := newSpec(t, e, "prune", "serve")
-	running := started(t, e, s)
-	s.Suffix = appliance.NewSuffix()
-	ended := started(t, e, s)
-	must(t, e.Stop(t.Context(), ended.ID, time.Second))
-	s.Suffix = appliance.NewSuffix()
-	kept := started(t, e, s)
-	must(t, e.Stop(t.Context(), kept.ID, time.Second))
-	unused, err := e.Load(t.Context(), testImage(t, "web", "two"))
-	must(t, err)
-	done, err := e.Prune(t.Context(), appliance.Keep{Containers: []string{kept.ID}})
-	must(t, err)
-	if len(done.Containers) != 1 || done.Containers[0] != ended.ID || len(done.Images) != 1 || done.Images[0] != unused {
-		t.Errorf("removed %+v", done)
-	}
-	list, err := e.List(t.Context(), "prune")
-	must(t, err)
-	if len(list) != 2 {
-		t.Errorf("left %+v", list)
-	}
-	if _, err := e.Load(t.Context(), testImage(t, "web", "one")); err != nil || running.ID == "" {
-		t.Error(err)
-	}
-}
-
-func TestRealEvents(t *testing.T) {
-	e := realEngine(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	wake := e.Events(ctx)
-	<-wake // connected
-	s := newSpec(t, e, "events", "exit", "0")
-	if _, err := e.Start(t.Context(), s); err != nil {
-		t.Fatal(err)
-	}
-	for range wake {
-		if only(t, e, "events").State == "exited" {
-			break
-		}
-	}
-	cancel()
-	for range wake {
-	}
-}
-
 func started(t *testing.T, e *engine.Engine, s appliance.ContainerSpec) appliance.Container {
 	t.Helper()
 	s.Probe = appliance.Probe{Port: 8080, Path: "/healthz"}
@@ -460,89 +220,4 @@ func problem(err error) *appliance.Error {
 		return p
 	}
 	return &appliance.Error{}
-}
-
-// TestRealSurvivesDockerKill kills dockerd with -9 under a running container.
-func TestRealSurvivesDockerKill(t *testing.T) {
-	e := realEngine(t)
-	c := started(t, e, newSpec(t, e, "survive", "serve"))
-	wake := e.Events(t.Context())
-	<-wake // connected
-	followed, first := make(chan error, 1), make(chan struct{})
-	follower := signalWriter{sync.OnceFunc(func() { close(first) })}
-	go func() { followed <- e.Logs(t.Context(), c.ID, appliance.LogOptions{Follow: true}, follower) }()
-	<-first
-	asked := make(chan int)
-	stop := make(chan struct{})
-	go func() { asked <- askUntil(t, c, stop) }()
-	before := dockerPID(t)
-	must(t, syscall.Kill(before, syscall.SIGKILL))
-	if err := <-followed; err != nil {
-		t.Logf("the follower of the log: %v", err)
-	}
-	<-wake // connected again
-	if now := dockerPID(t); now == before {
-		t.Fatal("dockerd was not killed")
-	}
-	found := only(t, e, "survive")
-	if found.ID != c.ID || found.Started != c.Started || !found.Running() || found.Address != c.Address || found.Crashes != 0 {
-		t.Errorf("before %+v\nafter  %+v", c, found)
-	}
-	must(t, e.WaitHealthy(t.Context(), c.ID))
-	out, err := e.Exec(t.Context(), c.ID, []string{"/service", "as-service", "say", "still here"})
-	must(t, err)
-	if out != "still here\n" {
-		t.Errorf("output %q", out)
-	}
-	close(stop)
-	t.Logf("dockerd %d killed, %d now; the container answered %d requests meanwhile, none failed", before, dockerPID(t), <-asked)
-	must(t, e.Stop(t.Context(), c.ID, 10*time.Second))
-	if log := logs(t, e, c.ID, appliance.LogOptions{}); !strings.HasSuffix(log, "goodbye\n") {
-		t.Errorf("log after the kill: %q", log)
-	}
-}
-
-func askUntil(t *testing.T, c appliance.Container, stop <-chan struct{}) int {
-	for n := 0; ; n++ {
-		select {
-		case <-stop:
-			return n
-		default:
-		}
-		resp, err := http.Get("http://" + c.Address + ":8080/healthz")
-		if err != nil {
-			t.Error(err)
-			return n
-		}
-		resp.Body.Close()
-	}
-}
-
-func dockerPID(t *testing.T) int {
-	t.Helper()
-	data, err := os.ReadFile("/run/docker.pid")
-	must(t, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	must(t, err)
-	return pid
-}
-
-// TestRealDockerDown stops Docker for good and starts it again.
-func TestRealDockerDown(t *testing.T) {
-	e := realEngine(t)
-	systemctl(t, "stop", "docker.service", "docker.socket")
-	_, err := e.List(t.Context(), "")
-	wantProblem(t, err, "engine.unreachable")
-	wantProblem(t, e.Ping(t.Context()), "engine.unreachable")
-	wantProblem(t, e.Stop(t.Context(), "anything", time.Second), "engine.unreachable")
-	systemctl(t, "start", "docker.socket", "docker.service")
-	must(t, e.Ping(t.Context()))
-}
-
-func systemctl(t *testing.T, args ...string) {
-	t.Helper()
-	out, err := exec.Command("systemctl", args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 }

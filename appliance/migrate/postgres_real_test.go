@@ -32,7 +32,9 @@ func postgres(t *testing.T, stack string, files map[string]string) appliance.Mig
 
 func psql(t *testing.T, database, text string) string {
 	t.Helper()
-	out, err := exec.Command("runuser", "-u", "postgres", "--", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", text).CombinedOutput()
+	cmd := exec.Command("runuser", "-u", "postgres", "--", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", text)
+	cmd.Dir = "/" // postgres may not look into root's home
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v: %s", text, err, out)
 	}
