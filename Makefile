@@ -16,6 +16,35 @@ build: $(PARTS)/restic-$(HOST).packed $(PARTS)/delivery-$(HOST).bundle
 	@cp $(PARTS)/delivery-$(HOST).bundle $(PARTS)/thin.bundle
 	@$(MAKE) --no-print-directory program ARCH=$(HOST) OUT=bin/rochdale
 
+# Boots a bare Debian, installs the product in it, walks an order; until Ctrl-C.
+demo: build
+	go run ./installer/e2e/demo $(DEMO_ARGS)
+
+# Everything that a change must pass, end-to-end tests on booted machines included.
+test: prepare build lint
+	go test -race -timeout 20m ./...
+	cd backups/restic && go vet ./... && go test ./...
+	go test -tags e2e -count=1 -timeout 40m -v -run '$(or $(RUN),.)' ./installer/e2e
+
+# go vet with every build tag, and golangci-lint.
+lint: prepare
+	go vet -tags 'e2e failpoints' ./...
+	dist/tools/golangci-lint run ./...
+
+# The long campaigns: the whole kill matrix, 200 swaps, every machine test.
+torture: build
+	ROCHDALE_TORTURE=1 go test -tags e2e -count=1 -timeout 6h -v -run '$(or $(RUN),.)' ./installer/... 2>&1 | tee dist/torture.log
+
+# Installation on an emulated arm64 Debian: real kernel, cgroup v2, AppArmor.
+test-arm64: dist
+	ROCHDALE_BINARY=$(CURDIR)/dist/rochdale-linux-arm64 go test -tags 'e2e qemu' -count=1 -timeout 60m -v -run Arm64 ./installer/e2e
+
+# Go benchmarks of the rooms, and an installation measured step by step.
+bench:
+	go test -run '^$$' -bench . -benchmem ./appliance/... ./stacks/...
+bench-install: build
+	go run ./installer/e2e/benchinstall $(SUITES)
+
 # dist/: the program for every architecture, with checksums and sizes. All carry
 # one bundle, whose digest names the images of all of them.
 dist: $(ARCHES:%=$(PARTS)/restic-%.packed) $(PARTS)/delivery.bundle $(PARTS)/hub
@@ -52,6 +81,12 @@ $(PARTS)/delivery.bundle: $(ARCHES:%=$(PARTS)/coop-%) $(CATALOG) $(PARTS)/hub
 
 $(PARTS)/delivery-%.bundle: $(PARTS)/coop-% $(CATALOG) $(PARTS)/hub
 	$(PARTS)/hub bundle build stacks/catalog/delivery --program coop:$*=$(PARTS)/coop-$* --output $@
+
+# What the tests need on this machine. Nothing is changed where it is there.
+prepare:
+	@dpkg -s $(TEST_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES) >/dev/null; }
+	@mkdir -p dist/tools
+	@test -x dist/tools/golangci-lint || GOBIN=$(CURDIR)/dist/tools go install $(LINT)
 
 $(PARTS):
 	@mkdir -p $@
