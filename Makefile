@@ -8,8 +8,12 @@ CATALOG := $(shell find stacks/catalog -type f)
 STACK_VERSION := $(shell sed -n 's/^version: //p' stacks/catalog/delivery/stack.yaml)
 go_build = CGO_ENABLED=0 GOOS=linux GOARCH=$(patsubst armv7,arm,$(1)) GOARM=7 go build -trimpath -buildvcs=false
 
+LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+# What the tests need from Debian beside what installer/testhost brings by itself.
+TEST_PACKAGES := postgresql-15
+
 .DELETE_ON_ERROR:
-.PHONY: build dist program clean FORCE
+.PHONY: build dist demo test lint test-arm64 torture bench bench-install clean program prepare FORCE
 
 # bin/rochdale: one static file for this machine, with restic and the stacks in it.
 build: $(PARTS)/restic-$(HOST).packed $(PARTS)/delivery-$(HOST).bundle
