@@ -52,7 +52,6 @@ func (s System) Origins() []string {
 		return []string{
 			"origin=Ubuntu,archive=${distro_codename}",
 			"origin=Ubuntu,archive=${distro_codename}-security",
-			"origin=Ubuntu,archive=${distro_codename}-updates",
 		}
 	case s.ID == "raspbian":
 		return []string{
@@ -64,7 +63,6 @@ func (s System) Origins() []string {
 		"origin=Debian" + code + ",label=Debian",
 		"origin=Debian" + code + ",label=Debian-Security",
 		"origin=Debian" + code + "-security,label=Debian-Security",
-		"origin=Debian" + code + "-updates,label=Debian",
 	}
 	if s.RaspberryPi {
 		origins = append(origins, "origin=Raspberry Pi Foundation"+code+",label=Raspberry Pi Foundation")

@@ -4,6 +4,7 @@ package installer
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -23,7 +24,8 @@ func updatesConfig(s System, reboot string) []byte {
 	b.WriteString("// The container engine is upgraded by Rochdale, with its containers watched.\n")
 	b.WriteString("Unattended-Upgrade::Package-Blacklist {\n")
 	for _, name := range engineFamily {
-		fmt.Fprintf(&b, "\t\"^%s$\";\n", strings.ReplaceAll(name, ".", `\\.`))
+		// apt takes the words as they are: one backslash is one backslash.
+		fmt.Fprintf(&b, "\t\"^%s$\";\n", regexp.QuoteMeta(name))
 	}
 	b.WriteString("};\n")
 	b.WriteString("Unattended-Upgrade::MinimalSteps \"true\";\n")

@@ -95,7 +95,7 @@ func checkUpdates(t *testing.T, b *box.Box) {
 	for _, want := range []string{
 		`APT::Periodic::Unattended-Upgrade "1"`, `APT::Periodic::Update-Package-Lists "1"`,
 		`Unattended-Upgrade::Automatic-Reboot "true"`, `Unattended-Upgrade::Automatic-Reboot-Time "03:30"`,
-		`Unattended-Upgrade::Package-Blacklist:: "^docker\\.io$"`,
+		`Unattended-Upgrade::Package-Blacklist:: "^docker\.io$"`,
 	} {
 		if !strings.Contains(dump, want) {
 			t.Errorf("apt's configuration lacks %s", want)
