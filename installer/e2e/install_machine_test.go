@@ -23,7 +23,7 @@ func TestInstallChangesTheMachineAsSaid(t *testing.T) {
 	// and a container engine's configuration that somebody wrote.
 	sh(t, b, `apt-get -q update; DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install openssh-server
 sed -i 's/^#Port 22$/Port 2222/' /etc/ssh/sshd_config; systemctl restart ssh
-systemd-run -q --unit=other systemd-socket-activate -l 9090 /bin/cat
+systemd-run -q --unit=other systemd-socket-activate --accept -l 9090 /bin/cat
 mkdir -p /etc/docker; echo '{"log-driver": "local", "dns": ["9.9.9.9"]}' >/etc/docker/daemon.json`)
 	before := sh(t, b, "dpkg-query -W -f '${Package} ${db:Status-Abbrev}\\n' | grep ' ii'")
 	if !reachable(b, 2222) || !reachable(b, 9090) {
