@@ -206,14 +206,15 @@ func roomOf(dir string) (best room, ok bool) {
 // checkComment wants each package to say what it is for, what it may import and
 // what it must never do.
 func (h *house) checkComment(p *pkg) {
-	var comment string
+	var said strings.Builder
 	code := false
 	for _, f := range p.files {
 		code = code || !f.test
 		if f.syntax.Doc != nil {
-			comment += f.syntax.Doc.Text()
+			said.WriteString(f.syntax.Doc.Text())
 		}
 	}
+	comment := said.String()
 	switch {
 	case !code && comment == "":
 	case comment == "":

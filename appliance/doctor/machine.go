@@ -31,9 +31,9 @@ func (Linux) Disk(path string) (Disk, error) {
 	if err := unix.Stat(path, &info); err != nil {
 		return Disk{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	block := int64(s.Bsize)
+	block := int64(s.Bsize) //nolint:unconvert // it has 32 bits on armv7
 	return Disk{
-		ID: strconv.FormatUint(uint64(info.Dev), 10), Free: int64(s.Bavail) * block, Total: int64(s.Blocks) * block,
+		ID: strconv.FormatUint(info.Dev, 10), Free: int64(s.Bavail) * block, Total: int64(s.Blocks) * block,
 		Inodes: s.Ffree, AllInodes: s.Files,
 	}, nil
 }

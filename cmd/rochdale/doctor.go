@@ -83,8 +83,8 @@ func (a *app) doctor() doctor.Doctor {
 }
 
 func (a *app) tellFindings(found []appliance.Finding) error {
-	worst, any := doctor.Worst(found)
-	failed := any && worst == appliance.Failure
+	worst, some := doctor.Worst(found)
+	failed := some && worst == appliance.Failure
 	if a.printer.JSON() {
 		if err := a.printer.Object(doctorAnswer{Schema: 1, Healthy: !failed, Findings: a.printer.Views(found)}); err != nil {
 			return err
@@ -95,7 +95,7 @@ func (a *app) tellFindings(found []appliance.Finding) error {
 	switch {
 	case failed:
 		return exit(appliance.ExitCheckFailed)
-	case any && worst == appliance.Warning:
+	case some && worst == appliance.Warning:
 		return exit(appliance.ExitWarnings)
 	}
 	return nil

@@ -25,6 +25,10 @@ type logOptions struct {
 	service string
 }
 
+// left tells whether somebody who followed a log has left it: with Ctrl-C, since
+// there is no other way.
+func (o logOptions) left(ctx context.Context) bool { return o.follow && ctx.Err() != nil }
+
 func newLogsCommand(a *app) *cobra.Command {
 	var o logOptions
 	c := a.verb("logs [NAME]", "help.logs", func(c *cobra.Command, args []string) error {
@@ -32,11 +36,10 @@ func newLogsCommand(a *app) *cobra.Command {
 		if len(args) == 1 {
 			name = args[0]
 		}
-		err := a.logs(c.Context(), name, o)
-		if o.follow && c.Context().Err() != nil {
-			return nil // whoever follows a log ends with Ctrl-C
+		if err := a.logs(c.Context(), name, o); err != nil && !o.left(c.Context()) {
+			return err
 		}
-		return err
+		return nil
 	})
 	f := c.Flags()
 	f.BoolVarP(&o.follow, "follow", "f", false, a.t("flag.logs.follow"))

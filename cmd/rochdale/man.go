@@ -17,7 +17,7 @@ func newManCommand(a *app) *cobra.Command {
 		if dir == "" {
 			return usage("cli.man-dir")
 		}
-		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // manual pages are for everybody
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 		root := c.Root()

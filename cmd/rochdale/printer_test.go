@@ -98,8 +98,8 @@ func show(t *testing.T, a *app) {
 	a.printer.Say("cli.stack.web")
 	a.printer.Result(stackAnswer{Schema: 1, Stack: "delivery"}, func(w io.Writer) { _, _ = io.WriteString(w, "the result\n") })
 	err := appliance.Problem("doctor.port-silent", errors.New("connection refused"), "port", 443)
-	a.finish(context.Background(), withLog(&step.Error{Plan: "stack-start", Step: "route", Err: err}, "journalctl -u rochdale"))
-	a.finish(context.Background(), &stacks.Invalid{Problems: []stacks.Problem{
+	a.finish(t.Context(), withLog(&step.Error{Plan: "stack-start", Step: "route", Err: err}, "journalctl -u rochdale"))
+	a.finish(t.Context(), &stacks.Invalid{Problems: []stacks.Problem{
 		{File: "compose.yaml", Line: 12, ID: "config.host-twice", Args: appliance.Args("host", "a", "other", "b", "stack", "c")},
 		{File: "stack.yaml", ID: "config.host-twice", Args: appliance.Args("host", "d", "other", "e", "stack", "f")},
 	}})
@@ -126,7 +126,7 @@ func exampleEvents() []step.Event {
 }
 
 func TestDescribe(t *testing.T) {
-	cancelled, cancel := context.WithCancel(context.Background())
+	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	cases := []struct {
 		name string

@@ -74,8 +74,8 @@ func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("nothing was printed")
 	}
 	for _, line := range lines {
-		var any map[string]json.RawMessage
-		ts.Check(json.Unmarshal([]byte(line), &any))
+		var object map[string]json.RawMessage
+		ts.Check(json.Unmarshal([]byte(line), &object))
 	}
 	var last map[string]any
 	ts.Check(json.Unmarshal([]byte(lines[len(lines)-1]), &last))
