@@ -4,7 +4,6 @@ package stacks
 
 import (
 	"errors"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/tools/txtar"
 )
 
@@ -72,7 +70,6 @@ func FuzzManifest(f *testing.F) {
 // FuzzCompose wants that whatever is let through means the same to the Compose
 // specification's own loader, which also validates it by the JSON schema.
 func FuzzCompose(f *testing.F) {
-	logrus.SetOutput(io.Discard)
 	seeds(f, ComposeFile)
 	f.Add(goodCompose)
 	f.Fuzz(func(t *testing.T, text string) {

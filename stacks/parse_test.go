@@ -95,9 +95,10 @@ func problemsOf(t *testing.T, files fstest.MapFS) string {
 }
 
 func TestBrokenFiles(t *testing.T) {
-	bomb := "a: &a [x, x, x, x, x, x, x, x, x]\n"
+	var bomb strings.Builder
+	bomb.WriteString("a: &a [x, x, x, x, x, x, x, x, x]\n")
 	for c := 'b'; c < 'k'; c++ {
-		bomb += fmt.Sprintf("%c: &%c [*%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c]\n", c, c, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1)
+		fmt.Fprintf(&bomb, "%c: &%c [*%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c]\n", c, c, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1)
 	}
 	for name, c := range map[string]struct{ content, id string }{
 		"empty":          {"", "empty"},
@@ -106,7 +107,7 @@ func TestBrokenFiles(t *testing.T) {
 		"open bracket":   {"services: [", "yaml"},
 		"two documents":  {"services: {}\n---\nservices: {}\n", "documents"},
 		"alias":          {"x: &a 1\ny: *a\n", "alias"},
-		"alias bomb":     {bomb, "alias"},
+		"alias bomb":     {bomb.String(), "alias"},
 		"alias of self":  {"a: &a [*a]\n", "alias"},
 		"merge":          {"a: {<<: {b: 1}}\n", "alias"},
 		"tag":            {"services: !reset {}\n", "tag"},

@@ -34,7 +34,7 @@ func takeApart(t *testing.T, packed []byte) (parts []part) {
 	defer plain.Close()
 	for r := tar.NewReader(plain); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return parts
 		}
 		if err != nil {
