@@ -36,10 +36,12 @@ func Blocking(found []appliance.Finding) []appliance.Finding {
 	return stop
 }
 
-// usageIDs are findings about what the person typed; they end with
+// typed tells whether the finding is about what the person typed: those end with
 // [appliance.ExitUsage], all others with [appliance.ExitCheckFailed].
-var usagePrefixes = [...]string{
-	"install.stack-", "install.domain-form", "install.domain-missing", "install.option", "config.",
+func typed(f appliance.Finding) bool {
+	return slices.ContainsFunc([]string{
+		"install.stack-", "install.domain-form", "install.domain-missing", "install.option", "config.",
+	}, func(prefix string) bool { return strings.HasPrefix(f.ID, prefix) })
 }
 
 // ExitCode is what an installation that was stopped by these findings ends with.
@@ -49,7 +51,7 @@ func ExitCode(found []appliance.Finding) int {
 		return appliance.ExitOK
 	}
 	for _, f := range stop {
-		if !slices.ContainsFunc(usagePrefixes[:], func(p string) bool { return strings.HasPrefix(f.ID, p) }) {
+		if !typed(f) {
 			return appliance.ExitCheckFailed
 		}
 	}

@@ -93,7 +93,7 @@ func (p Probe) clock(ctx context.Context, f *Facts) {
 		f.Built = info.ModTime()
 	}
 	f.ClockSync = strings.TrimSpace(p.ask(ctx, "timedatectl", "show", "--property=NTPSynchronized", "--value")) == "yes"
-	for _, name := range timeDaemons {
+	for _, name := range timeDaemons() {
 		if f.Packages[name].Installed() {
 			f.TimeDaemon = name
 			return

@@ -24,11 +24,15 @@ func packagesFor(f Facts) []string {
 }
 
 // timeDaemons keep the clock; any one of them is enough.
-var timeDaemons = [...]string{"chrony", "ntpsec", "ntp", "openntpd", "systemd-timesyncd"}
+func timeDaemons() []string {
+	return []string{"chrony", "ntpsec", "ntp", "openntpd", "systemd-timesyncd"}
+}
 
 // engineFamily are the packages of a container engine, whoever made them. An
 // unattended upgrade of one of them has stopped whole machines; they are held.
-var engineFamily = [...]string{"docker.io", "docker-ce", "docker-ce-cli", "containerd", "containerd.io", "runc"}
+func engineFamily() []string {
+	return []string{"docker.io", "docker-ce", "docker-ce-cli", "containerd", "containerd.io", "runc"}
+}
 
 // missing are the packages of the list that are not installed.
 func missing(f Facts, list []string) []string {

@@ -230,7 +230,7 @@ func (i *install) engineVersions(ctx context.Context) (map[string]string, error)
 		return nil, err
 	}
 	versions := map[string]string{}
-	for _, name := range engineFamily {
+	for _, name := range engineFamily() {
 		if p := all[name]; p.Installed() {
 			versions[name] = p.Version
 		}

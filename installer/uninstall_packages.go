@@ -33,7 +33,7 @@ func (u *uninstall) brought(ctx context.Context) ([]string, error) {
 	}
 	var list []string
 	for _, name := range packagesFor(Facts{}) {
-		engine := slices.Contains(engineFamily[:], name)
+		engine := slices.Contains(engineFamily(), name)
 		if all[name].Installed() && !contains(u.record.Before, name) && !(engine && foreign) {
 			list = append(list, name)
 		}
@@ -84,7 +84,7 @@ func (u *uninstall) unhold(ctx context.Context) error {
 	}
 	var ours []string
 	for _, name := range held {
-		if slices.Contains(engineFamily[:], name) && !contains(u.record.HeldBefore, name) {
+		if slices.Contains(engineFamily(), name) && !contains(u.record.HeldBefore, name) {
 			ours = append(ours, name)
 		}
 	}

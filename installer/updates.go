@@ -23,7 +23,7 @@ func updatesConfig(s System, reboot string) []byte {
 	b.WriteString("};\n")
 	b.WriteString("// The container engine is upgraded by Rochdale, with its containers watched.\n")
 	b.WriteString("Unattended-Upgrade::Package-Blacklist {\n")
-	for _, name := range engineFamily {
+	for _, name := range engineFamily() {
 		// apt takes the words as they are: one backslash is one backslash.
 		fmt.Fprintf(&b, "\t\"^%s$\";\n", regexp.QuoteMeta(name))
 	}
@@ -45,7 +45,7 @@ func pinConfig(versions map[string]string) []byte {
 	var b strings.Builder
 	b.WriteString("Explanation: Rochdale upgrades the container engine itself, with its containers watched.\n")
 	first := true
-	for _, name := range engineFamily {
+	for _, name := range engineFamily() {
 		v, there := versions[name]
 		if !there {
 			continue
