@@ -12,7 +12,10 @@ import (
 
 // WatchedUnits are the units of ours, and the engine's, that have to be active.
 func WatchedUnits() []string {
-	return []string{"rochdale.service", "rochdale-edge.socket", "rochdale-edge.service", "docker.service"}
+	return []string{
+		"rochdale.service", "rochdale-edge.service", "rochdale-edge.socket", "rochdale-edge-https.socket", "rochdale-edge-http3.socket",
+		"rochdale-firewall.service", "docker.service",
+	}
 }
 
 // loopStarts restarts and an uptime below loopWindow make a crash loop.

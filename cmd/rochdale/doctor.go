@@ -82,6 +82,14 @@ func (a *app) doctor() doctor.Doctor {
 	return d
 }
 
+// daemonDoctor is the doctor that the daemon asks: it tells of certificates
+// itself.
+func (a *app) daemonDoctor() doctor.Doctor {
+	d := a.doctor()
+	d.Certificates = nil
+	return d
+}
+
 func (a *app) tellFindings(found []appliance.Finding) error {
 	worst, some := doctor.Worst(found)
 	failed := some && worst == appliance.Failure

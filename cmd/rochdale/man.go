@@ -22,7 +22,7 @@ func newManCommand(a *app) *cobra.Command {
 		}
 		root := c.Root()
 		root.DisableAutoGenTag = true
-		header := &doc.GenManHeader{Section: "8", Source: "Rochdale " + appliance.Version(), Manual: "Rochdale"}
+		header := &doc.GenManHeader{Section: "1", Source: "Rochdale " + appliance.Version(), Manual: "Rochdale"}
 		if err := doc.GenManTree(root, header, dir); err != nil {
 			return err
 		}
