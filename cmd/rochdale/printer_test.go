@@ -17,6 +17,7 @@ import (
 	"rochdale/appliance/host"
 	"rochdale/appliance/step"
 	"rochdale/stacks"
+	"rochdale/stacks/bundle"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -139,6 +140,8 @@ func TestDescribe(t *testing.T) {
 		{"a known error in a step", t.Context(), &step.Error{Plan: "p", Step: "s", Err: appliance.Problem("cli.unexpected", nil).WithCode(appliance.ExitLocked)}, "cli.unexpected", 11},
 		{"a program that failed", t.Context(), &step.Error{Plan: "p", Step: "s", Err: &host.ExitError{Name: "apt-get", Code: 100}}, "cli.program-failed", 1},
 		{"a stack with problems", t.Context(), &stacks.Invalid{Problems: []stacks.Problem{{File: "a"}}}, "cli.stack-invalid", 12},
+		{"an unknown stack", t.Context(), &bundle.Refused{ID: "stack.bundle.unknown"}, "stack.bundle.unknown", 2},
+		{"a damaged bundle", t.Context(), &bundle.Refused{ID: "stack.bundle.digest"}, "stack.bundle.digest", 12},
 		{"Ctrl-C", cancelled, &step.Error{Plan: "p", Step: "s", Err: context.Canceled}, "cli.interrupted", 130},
 		{"a time limit of ours is no Ctrl-C", t.Context(), context.DeadlineExceeded, "cli.unexpected", 1},
 		{"anything else", t.Context(), io.ErrUnexpectedEOF, "cli.unexpected", 1},

@@ -87,6 +87,9 @@ func (a *app) explain(ctx context.Context, err error) problem {
 		return a.invalid(stack)
 	case errors.As(err, &refused):
 		e := &appliance.Error{Message: appliance.Message{ID: refused.ID, Args: refused.Args}, Code: appliance.ExitCheckFailed, Err: refused.Err}
+		if refused.ID == unknownStack {
+			e.Code = appliance.ExitUsage
+		}
 		return a.render(e)
 	case errors.As(err, &backup):
 		e := &appliance.Error{Message: appliance.Message{ID: backup.ID, Args: backup.Args}, Code: appliance.ExitCheckFailed, Err: backup.Err}
@@ -98,6 +101,9 @@ func (a *app) explain(ctx context.Context, err error) problem {
 		return a.render(appliance.Problem("cli.unexpected", err).WithCode(appliance.ExitUnexpected))
 	}
 }
+
+// unknownStack is a mistake in what was typed, not in a bundle.
+const unknownStack = "stack.bundle.unknown"
 
 func (a *app) render(e *appliance.Error) problem {
 	r := a.texts.Render(a.lang, e.Message)

@@ -86,7 +86,7 @@ func (a *app) writeStacks(list []listedStack) {
 		}
 		rows = append(rows, []string{l.Name, dash(l.Embedded), dash(l.Version), here, dash(l.URL)})
 	}
-	a.section(a.streams.Out, []string{"cli.head.stack", "cli.head.brought", "cli.head.version", "cli.head.state", "cli.head.address"}, rows)
+	a.table(a.streams.Out, []string{"cli.head.stack", "cli.head.brought", "cli.head.version", "cli.head.state", "cli.head.address"}, rows)
 }
 
 func dash(s string) string { return cmp.Or(s, "-") }

@@ -153,10 +153,15 @@ func (a *app) section(w io.Writer, heads []string, rows [][]string) {
 	if len(rows) == 0 {
 		return
 	}
+	fmt.Fprintln(w)
+	a.table(w, heads, rows)
+}
+
+// table writes rows under the heads with these ids.
+func (a *app) table(w io.Writer, heads []string, rows [][]string) {
 	words := make([]string, len(heads))
 	for i, id := range heads {
 		words[i] = a.t(id)
 	}
-	fmt.Fprintln(w)
 	table(w, words, rows)
 }
