@@ -127,7 +127,7 @@ func (i *install) program() (step.Step, bool) {
 		Estimate: time.Second,
 		Done: func(context.Context) (bool, error) {
 			for path, target := range links {
-				if now, err := os.Readlink(path); err != nil || now != target {
+				if !pointsTo(path, target) {
 					return false, nil
 				}
 			}
@@ -136,6 +136,11 @@ func (i *install) program() (step.Step, bool) {
 		},
 		Do: func(context.Context, step.Report) error { return i.copyProgram(folder, file, links) },
 	}, true
+}
+
+func pointsTo(path, target string) bool {
+	now, err := os.Readlink(path)
+	return err == nil && now == target
 }
 
 func (i *install) copyProgram(folder, file string, links map[string]string) error {

@@ -31,5 +31,6 @@ func fileSystem(path string) (free int64, kind string, err error) {
 		unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs",
 		unix.OVERLAYFS_SUPER_MAGIC: "overlay", unix.TMPFS_MAGIC: "tmpfs", unix.F2FS_SUPER_MAGIC: "f2fs",
 	}
-	return int64(s.Bavail) * s.Bsize, kinds[int64(s.Type)], nil
+	//nolint:unconvert // both are 32 bits wide on some machines
+	return int64(s.Bavail) * int64(s.Bsize), kinds[int64(s.Type)], nil
 }

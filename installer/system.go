@@ -47,13 +47,13 @@ func (s System) Support() Support {
 // stable point releases. APT fills in ${distro_codename} by itself.
 func (s System) Origins() []string {
 	const code = ",codename=${distro_codename}"
-	switch {
-	case s.ID == "ubuntu":
+	switch s.ID {
+	case "ubuntu":
 		return []string{
 			"origin=Ubuntu,archive=${distro_codename}",
 			"origin=Ubuntu,archive=${distro_codename}-security",
 		}
-	case s.ID == "raspbian":
+	case "raspbian":
 		return []string{
 			"origin=Raspbian" + code + ",label=Raspbian",
 			"origin=Raspberry Pi Foundation" + code + ",label=Raspberry Pi Foundation",

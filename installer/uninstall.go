@@ -160,7 +160,7 @@ func (u *uninstall) firewall() (step.Step, bool) {
 		if err := remove(ctx, report); err != nil {
 			return err
 		}
-		if _, err := os.Stat("/usr/sbin/nft"); err != nil {
+		if gone("/usr/sbin/nft") {
 			return nil // without the program there is no table of ours
 		}
 		return u.nft().DeleteTable(ctx, "inet", "rochdale")

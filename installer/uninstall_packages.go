@@ -34,7 +34,7 @@ func (u *uninstall) brought(ctx context.Context) ([]string, error) {
 	var list []string
 	for _, name := range packagesFor(Facts{}) {
 		engine := slices.Contains(engineFamily(), name)
-		if all[name].Installed() && !contains(u.record.Before, name) && !(engine && foreign) {
+		if all[name].Installed() && !contains(u.record.Before, name) && (!engine || !foreign) {
 			list = append(list, name)
 		}
 	}

@@ -4,7 +4,6 @@ package installer
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -24,8 +23,9 @@ func updatesConfig(s System, reboot string) []byte {
 	b.WriteString("// The container engine is upgraded by Rochdale, with its containers watched.\n")
 	b.WriteString("Unattended-Upgrade::Package-Blacklist {\n")
 	for _, name := range engineFamily() {
-		// apt takes the words as they are: one backslash is one backslash.
-		fmt.Fprintf(&b, "\t\"^%s$\";\n", regexp.QuoteMeta(name))
+		// Without a backslash before the dot, which would keep unattended-upgrades
+		// from pinning the package too.
+		fmt.Fprintf(&b, "\t\"^%s$\";\n", name)
 	}
 	b.WriteString("};\n")
 	b.WriteString("Unattended-Upgrade::MinimalSteps \"true\";\n")

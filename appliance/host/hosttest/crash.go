@@ -3,6 +3,7 @@
 package hosttest
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -131,10 +132,11 @@ func (c Crash) layOne(path string, n *node) error {
 	case n.target != "":
 		return os.Symlink(n.target, path)
 	}
-	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+	err := os.WriteFile(path, c.content(n), n.mode.Perm()|0o600)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // its folder never came to be: nobody can reach it
 	}
-	return os.WriteFile(path, c.content(n), n.mode.Perm()|0o600)
+	return err
 }
 
 func (c Crash) content(n *node) []byte {
