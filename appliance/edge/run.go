@@ -68,6 +68,7 @@ func Run(ctx context.Context, o Options) error {
 	defer e.serveControl(control)()
 	warming := e.keepWarm(ctx)
 	go e.watchdog(e.leave)
+	go e.settle()
 	e.ready()
 	<-ctx.Done()
 	e.stop()
@@ -119,6 +120,20 @@ func (e *edge) ready() {
 	e.opts.Log.Info("the edge answers requests", "hosts", len(e.board.current.Load().hosts))
 	if e.opts.Started != nil {
 		e.opts.Started()
+	}
+}
+
+// settleAfter is when the start is over, certificates included.
+const settleAfter = 15 * time.Second
+
+// settle gives back the memory that only the start needed.
+func (e *edge) settle() {
+	select {
+	case <-e.leave.Done():
+	case <-time.After(settleAfter):
+		if err := host.ForgetStartup(); err != nil {
+			e.opts.Log.Warn("the memory of the start was not given back", "error", err)
+		}
 	}
 }
 
