@@ -5,5 +5,6 @@
 // e2e, need root, and run with `make test`; the long campaigns run with
 // `make torture`.
 //
-// It is test support and ships nowhere.
+// It is test support: it may import anything, nothing may import it, and it must
+// never fake a part of the product.
 package e2e

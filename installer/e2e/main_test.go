@@ -74,7 +74,8 @@ func explain(t *testing.T, b *box.Box) {
 	for _, args := range [][]string{
 		{"rochdale", "status"},
 		{"systemctl", "list-units", "--no-pager", "--plain", "rochdale*", "docker*"},
-		{"journalctl", "--no-pager", "-n", "80", "-u", "rochdale", "-u", "rochdale-edge", "-u", "docker"},
+		{"journalctl", "--no-pager", "-n", "60", "-u", "rochdale", "-u", "docker"},
+		{"journalctl", "--no-pager", "-n", "15", "-u", "rochdale-edge"},
 	} {
 		r, err := b.Exec(ctx, testhost.Command{Args: args})
 		t.Logf("%v (code %d, %v)\n%s%s", args, r.Code, err, r.Stdout, r.Stderr)

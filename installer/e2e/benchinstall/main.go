@@ -5,7 +5,8 @@
 // (PSS) of every process after 60 s idle, beside the machine's figures before.
 // It prints Markdown for docs/benchmarks.md.
 //
-// It is test support: it may import anything, and ships nowhere.
+// It is test support: it may import anything, nothing may import it, and it must
+// never fake a part of the product.
 package main
 
 import (

@@ -4,7 +4,8 @@
 // machine, runs the real installer in it, walks one order through, and keeps
 // it running until Ctrl-C.
 //
-// It is test support: it may import anything, and ships nowhere.
+// It is test support: it may import anything, nothing may import it, and it must
+// never fake a part of the product.
 package main
 
 import (
