@@ -127,7 +127,7 @@ func TestBadServerNames(t *testing.T) {
 	b := newBox(t)
 	b.apply(map[string]appliance.Host{"rides.example": open(app(t, says("hello")))})
 	for _, name := range []string{"", "x", "*.example", "..", strings.Repeat("a.", 120) + "example", "rides.example.evil.example", "../../etc/passwd", "192.0.2.1"} {
-		conn, err := tls.Dial("tcp", b.https, &tls.Config{ServerName: name, InsecureSkipVerify: true}) //nolint:gosec // must not get that far
+		conn, err := tls.Dial("tcp", b.https, &tls.Config{ServerName: name, InsecureSkipVerify: true})
 		if err == nil {
 			_ = conn.Close()
 			t.Errorf("%q got a certificate", name)
@@ -137,7 +137,7 @@ func TestBadServerNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer plain.Close() //nolint:errcheck // the test is over
+	defer plain.Close()
 	_, _ = io.WriteString(plain, "GET / HTTP/1.1\r\nHost: rides.example\r\n\r\n")
 	answer, _ := io.ReadAll(plain)
 	if strings.Contains(string(answer), "hello") {
@@ -160,7 +160,7 @@ func TestSlowClients(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close() //nolint:errcheck // the test is over
+		defer conn.Close()
 		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: rides.example\r\nX-Slow: ")
 		go trickle(conn, ended)
 	}
@@ -210,7 +210,7 @@ func TestRapidReset(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // the test is over
+	defer conn.Close()
 	_, _ = io.WriteString(conn, http2.ClientPreface)
 	f := http2.NewFramer(conn, conn)
 	_ = f.WriteSettings()

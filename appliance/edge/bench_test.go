@@ -42,7 +42,7 @@ func benchRequests(b *testing.B, addr string, h2 bool) {
 	tr := &http.Transport{
 		ForceAttemptHTTP2:   h2,
 		MaxIdleConnsPerHost: 64,
-		TLSClientConfig:     &tls.Config{ServerName: "rides.example", InsecureSkipVerify: true}, //nolint:gosec // only speed is looked at
+		TLSClientConfig:     &tls.Config{ServerName: "rides.example", InsecureSkipVerify: true},
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", addr)
@@ -82,7 +82,7 @@ func benchEdge(b *testing.B, upstream string) (string, func()) {
 		Words:         func(string, appliance.Message) Words { return Words{} },
 		Log:           slog.New(slog.NewJSONHandler(io.Discard, nil)),
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	started, done := make(chan struct{}), make(chan error, 1)
 	o.Started = func() { close(started) }
 	go func() { done <- Run(ctx, o) }()
@@ -131,7 +131,7 @@ func benchBare(b *testing.B, upstream string) (string, func()) {
 		b.Fatal(err)
 	}
 	for range 1000 { // it gets its certificate in the background
-		conn, err := tls.Dial("tcp", https, &tls.Config{ServerName: "rides.example", InsecureSkipVerify: true}) //nolint:gosec // our own
+		conn, err := tls.Dial("tcp", https, &tls.Config{ServerName: "rides.example", InsecureSkipVerify: true})
 		if err == nil {
 			_ = conn.Close()
 			break
@@ -147,7 +147,7 @@ func freeBench(b *testing.B) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer ln.Close() //nolint:errcheck // only to find a port
+	defer ln.Close()
 	return ln.Addr().String()
 }
 

@@ -93,7 +93,7 @@ func (c *Client) call(ctx context.Context, method, path string, send, receive an
 	if err != nil {
 		return appliance.Problem("edge.unreachable", err)
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxReply))
 	if err != nil {
 		return appliance.Problem("edge.unreachable", err)

@@ -37,12 +37,12 @@ type Health struct {
 
 // listenControl opens the socket for the daemon. Whoever speaks before
 // serveControl waits, and so nobody meets a half-started edge.
-func (e *edge) listenControl() (net.Listener, error) {
+func (e *edge) listenControl(ctx context.Context) (net.Listener, error) {
 	path := e.opts.ControlSocket
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, appliance.Problem("edge.start-failed", err, "detail", err)
 	}
-	ln, err := net.Listen("unix", path)
+	ln, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, appliance.Problem("edge.start-failed", err, "detail", err)
 	}

@@ -29,7 +29,7 @@ func (b *box) put(data string) error {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close()
 	var body bytes.Buffer
 	if _, err := body.ReadFrom(res.Body); err != nil {
 		b.t.Fatal(err)
@@ -197,18 +197,18 @@ func TestStrangersAtTheSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close() //nolint:errcheck // the test is over
+	defer ln.Close()
 	var d net.Dialer
-	near, err := d.DialContext(context.Background(), "unix", ln.Addr().String())
+	near, err := d.DialContext(t.Context(), "unix", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer near.Close() //nolint:errcheck // the test is over
+	defer near.Close()
 	far, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer far.Close() //nolint:errcheck // the test is over
+	defer far.Close()
 	if uid, err := peer(far); err != nil || int(uid) != os.Geteuid() {
 		t.Errorf("uid %d, %v", uid, err)
 	}
@@ -216,7 +216,7 @@ func TestStrangersAtTheSocket(t *testing.T) {
 	if _, err := peer(a); err == nil {
 		t.Error("a pipe has no peer")
 	}
-	for uid, want := range map[uint32]bool{0: true, uint32(os.Geteuid()): true, 4242: false} { //nolint:gosec // a uid
+	for uid, want := range map[uint32]bool{0: true, uint32(os.Geteuid()): true, 4242: false} {
 		if welcome(uid) != want {
 			t.Errorf("uid %d is welcome: %v", uid, !want)
 		}

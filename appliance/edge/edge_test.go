@@ -111,7 +111,7 @@ func freeAddr(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close() //nolint:errcheck // only to find a port
+	defer ln.Close()
 	return ln.Addr().String()
 }
 
@@ -205,7 +205,7 @@ func get(t *testing.T, c *http.Client, url string, change ...func(*http.Request)
 	if err != nil {
 		t.Fatalf("get %s: %v", url, err)
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatalf("get %s: %v", url, err)

@@ -40,7 +40,7 @@ func (f *front) CaddyModule() caddy.ModuleInfo {
 func (f *front) ServeHTTP(rw http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	e := f.seat.edge()
 	w := newAnswer(rw, r, e)
-	defer w.finish()
+	defer w.finish() //nolint:contextcheck // it has the request
 	cleanHeaders(r.Header)
 	host := hostOf(r.Host)
 	w.line.host = host
@@ -150,7 +150,7 @@ func (e *edge) forward(w *answer, r *http.Request, t *ticket, next caddyhttp.Han
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
-		defer context.AfterFunc(t.upstream.streams.Load(), cancel)()
+		defer context.AfterFunc(t.upstream.streams.Load(), cancel)() //nolint:contextcheck // it ends the request's context
 	}
 	err := next.ServeHTTP(w, r.WithContext(ctx))
 	if err == nil || w.wrote {

@@ -69,7 +69,7 @@ func TestPagesAndRedirects(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer post.Body.Close() //nolint:errcheck // only looked at
+	defer post.Body.Close()
 	if post.StatusCode != http.StatusPermanentRedirect {
 		t.Errorf("a POST over HTTP: %d, must keep its method", post.StatusCode)
 	}
@@ -135,7 +135,7 @@ func TestNeverTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close() //nolint:errcheck // the test is over
+	defer ln.Close()
 	var requests atomic.Int64
 	go func() {
 		for {
@@ -169,7 +169,7 @@ func TestNeverTwice(t *testing.T) {
 
 // rude answers /first and hangs up on everything else.
 func rude(conn net.Conn, requests *atomic.Int64) {
-	defer conn.Close() //nolint:errcheck // it is rude
+	defer conn.Close()
 	r := bufio.NewReader(conn)
 	for {
 		req, err := http.ReadRequest(r)
@@ -197,7 +197,7 @@ func TestSwapDuringDial(t *testing.T) {
 			answer <- err.Error()
 			return
 		}
-		defer res.Body.Close() //nolint:errcheck // only read
+		defer res.Body.Close()
 		body, _ := io.ReadAll(res.Body)
 		answer <- string(body)
 	}()

@@ -49,7 +49,7 @@ func TestHold(t *testing.T) {
 				answers <- err.Error()
 				return
 			}
-			defer res.Body.Close() //nolint:errcheck // only read
+			defer res.Body.Close()
 			body, _ := io.ReadAll(res.Body)
 			answers <- string(body)
 		}()
@@ -146,7 +146,7 @@ func TestEventStreamEndsAtSwap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close()
 	r := bufio.NewReader(res.Body)
 	if line, err := r.ReadString('\n'); err != nil || line != "data: one\n" {
 		t.Fatalf("%q, %v", line, err)
@@ -188,7 +188,7 @@ func TestWebsocket(t *testing.T) {
 	old := app(t, s.ServeHTTP)
 	b.apply(map[string]appliance.Host{"rides.example": open(old)})
 	ws := b.dialWebsocket("rides.example")
-	defer ws.Close() //nolint:errcheck // the test is over
+	defer ws.Close()
 	if err := websocket.Message.Send(ws, "ping"); err != nil {
 		t.Fatal(err)
 	}

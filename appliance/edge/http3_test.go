@@ -32,7 +32,7 @@ func TestHTTP3(t *testing.T) {
 		t.Errorf("over HTTP/2 it says of HTTP/3: %q", alt)
 	}
 	tr := &http3.Transport{TLSClientConfig: b.trust("rides.example")}
-	defer tr.Close() //nolint:errcheck // the test is over
+	defer tr.Close()
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		req, err := http.NewRequestWithContext(t.Context(), method, "https://"+udp+"/", strings.NewReader("hello"))
 		if err != nil {

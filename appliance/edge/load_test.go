@@ -87,7 +87,7 @@ type worker struct {
 	name           int
 	conn           net.Conn
 	reader         *bufio.Reader
-	cc             *http2.ClientConn
+	cc             *http2.ClientConn //nolint:staticcheck // its successor tries again by itself
 	host           string
 }
 
@@ -166,7 +166,7 @@ func (w *worker) make(id string) *http.Request {
 	if w.post {
 		method, body = http.MethodPost, io.NopCloser(bytes.NewReader(make([]byte, payload)))
 	}
-	req, err := http.NewRequest(method, "https://"+w.host+"/echo", body) //nolint:noctx // bounded by the connection's deadline
+	req, err := http.NewRequest(method, "https://"+w.host+"/echo", body)
 	if err != nil {
 		panic(err)
 	}
@@ -198,7 +198,7 @@ func (w *worker) dial() error {
 	}
 	w.conn, w.reader = conn, bufio.NewReader(conn)
 	if w.h2 {
-		w.cc, err = (&http2.Transport{}).NewClientConn(conn)
+		w.cc, err = (&http2.Transport{}).NewClientConn(conn) //nolint:staticcheck // as above
 	}
 	return errors.Join(err, conn.SetDeadline(time.Now().Add(time.Minute)))
 }
@@ -237,7 +237,7 @@ func (w *worker) onceH2(req *http.Request) (string, error) {
 }
 
 func readAnswer(res *http.Response) (string, error) {
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		return "", fmt.Errorf("read the body: %w", err)

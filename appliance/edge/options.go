@@ -92,7 +92,7 @@ func LoadSettings(path string) (appliance.EdgeSettings, error) {
 	if err != nil {
 		return appliance.EdgeSettings{}, appliance.Problem("edge.settings", err, "file", path, "detail", err)
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxSettings))
 	if err != nil {
 		return appliance.EdgeSettings{}, appliance.Problem("edge.settings", err, "file", path, "detail", err)

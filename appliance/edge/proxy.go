@@ -64,7 +64,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if tick, ok := r.Context().Value(ticketKey{}).(*ticket); ok && isEventStream(res) {
-		res.Body = newStream(res.Body, tick.upstream.streams.Load(), t.seat.edge().leave)
+		res.Body = newStream(res.Body, tick.upstream.streams.Load(), t.seat.edge().leave) //nolint:contextcheck // a stream outlives its round trip
 	}
 	return res, nil
 }

@@ -57,17 +57,17 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer s.taken.Store(false)
 	s.current.Store(e)
-	control, err := e.listenControl()
+	control, err := e.listenControl(ctx)
 	if err != nil {
 		return err
 	}
-	defer control.Close() //nolint:errcheck // serveControl closes it too
+	defer control.Close()
 	if err := e.start(); err != nil {
 		return err
 	}
 	defer e.serveControl(control)()
 	warming := e.keepWarm(ctx)
-	go e.watchdog(e.leave)
+	go e.watchdog(ctx)
 	go e.settle()
 	e.ready()
 	<-ctx.Done()

@@ -61,7 +61,7 @@ func (e *echoes) serve(t *testing.T) (addr string, kill func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: e} //nolint:gosec // a test's own upstream
+	s := &http.Server{Handler: e}
 	go func() { _ = s.Serve(ln) }()
 	return ln.Addr().String(), func() { _ = s.Close() }
 }

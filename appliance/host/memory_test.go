@@ -17,7 +17,7 @@ func fileMemory(t *testing.T) (kb int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer status.Close() //nolint:errcheck // only read
+	defer status.Close()
 	for s := bufio.NewScanner(status); s.Scan(); {
 		if rest, ok := strings.CutPrefix(s.Text(), "RssFile:"); ok {
 			if _, err := fmt.Sscan(rest, &kb); err != nil {
