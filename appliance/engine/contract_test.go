@@ -46,6 +46,7 @@ func contractGone(t *testing.T, e *engine.Engine) {
 
 func contractImageDiffers(t *testing.T, e *engine.Engine) {
 	ctx := t.Context()
+	clean(t, e)
 	img := makeImage(t, "other", map[string][]byte{"service": []byte("other")})
 	lying := img
 	lying.DiffIDs = []string{"sha256:" + strings.Repeat("0", 64)}
@@ -156,6 +157,13 @@ func newSpec(t *testing.T, e *engine.Engine, stack string, command ...string) ap
 			Name: "web", Command: command, Memory: 64 << 20, CPUs: 1, PIDs: 64, StopGrace: 5 * time.Second,
 		},
 	}
+}
+
+// clean removes what earlier tests left unused.
+func clean(t *testing.T, e *engine.Engine) {
+	t.Helper()
+	_, err := e.Prune(t.Context(), appliance.Keep{})
+	must(t, err)
 }
 
 func removeStack(t *testing.T, e *engine.Engine, stack string) {

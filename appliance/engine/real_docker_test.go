@@ -90,6 +90,7 @@ func (s signalWriter) Write(p []byte) (int, error) {
 
 func TestRealPrune(t *testing.T) {
 	e := realEngine(t)
+	clean(t, e)
 	s := newSpec(t, e, "prune", "serve")
 	running := started(t, e, s)
 	s.Suffix = appliance.NewSuffix()
