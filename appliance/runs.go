@@ -127,9 +127,10 @@ func (d *Daemon) launch(ctx context.Context, stack string, build func() operatio
 	}
 	r := newRun()
 	d.jobs.Go(func() {
-		defer d.Wake()
-		defer release()
-		r.finish(d.runOperation(op, r))
+		err := d.runOperation(op, r)
+		release() // before anybody hears of the end and asks for more
+		r.finish(err)
+		d.Wake()
 	})
 	return r, nil
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -34,14 +33,6 @@ func newDaemonCommand(a *app) *cobra.Command {
 	})
 	c.Hidden = true // only systemd runs it
 	return c
-}
-
-// frugal trades a little processor time for memory: the daemon idles for days.
-func frugal() {
-	debug.SetGCPercent(40)
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(96 << 20)
-	}
 }
 
 // untimed leaves the time out: the journal has it.
@@ -78,6 +69,7 @@ func (a *app) daemon(ctx context.Context, log *slog.Logger) (err error) {
 	defer stop()
 	side.Go(func() { reloadOnHangup(ctx, d) })
 	side.Go(func() { beat(ctx, d) })
+	side.Go(func() { unload(ctx) })
 	side.Go(func() {
 		defer stop()
 		if err := api.Serve(ctx, l, d, log); err != nil {
@@ -112,7 +104,7 @@ func (a *app) parts(db *state.DB, log *slog.Logger) (appliance.Parts, error) {
 		Edge:     edge.NewClient(a.paths.EdgeSocket()),
 		Migrator: migrate.New(units, program),
 		Bundles:  bundles{},
-		Checks:   []appliance.Check{a.doctor()},
+		Checks:   []appliance.Check{a.daemonDoctor()},
 		Meter:    meter{units},
 		Log:      log,
 	}, nil
