@@ -14,7 +14,7 @@ import (
 
 // An emulated machine takes minutes, so its test has a tag of its own.
 func TestVirtualMachine(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Minute)
 	defer cancel()
 	if err := SetupQEMU(ctx, os.Stderr, "arm64"); err != nil {
 		t.Fatal(err)
