@@ -10,10 +10,6 @@ import (
 	"strings"
 )
 
-// healthTest runs a health test of the form CMD-SHELL, which the Compose
-// specification defines, inside the stack's container.
-const healthTest = "appliance/engine/health.go"
-
 const licence = "// SPDX-License-Identifier: AGPL-3.0-or-later"
 
 // checkFile holds one file against the rules that need no other.
@@ -30,7 +26,7 @@ func (h *house) checkFile(p *pkg, f file) {
 			h.countNames(f, d)
 		}
 	}
-	if !f.test && !exempt(p.dir) && f.name != healthTest {
+	if !f.test && !exempt(p.dir) {
 		h.checkShell(f)
 	}
 }

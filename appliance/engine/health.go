@@ -128,17 +128,10 @@ func probeClient() *http.Client {
 
 // healthArgv is the health test as a program to run, nil if there is none.
 func healthArgv(h *container.HealthConfig) []string {
-	if h == nil || len(h.Test) < 2 {
+	if h == nil || len(h.Test) < 2 || h.Test[0] != "CMD" {
 		return nil
 	}
-	switch h.Test[0] {
-	case "CMD":
-		return h.Test[1:]
-	case "CMD-SHELL":
-		return []string{"/bin/sh", "-c", h.Test[1]}
-	default: // NONE
-		return nil
-	}
+	return h.Test[1:]
 }
 
 func unhealthy(i container.InspectResponse) bool {

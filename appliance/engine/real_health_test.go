@@ -19,7 +19,7 @@ import (
 func TestRealHealthGate(t *testing.T) {
 	e := realEngine(t)
 	health := &stacks.Health{
-		Test:     []string{"CMD", "/service", "as-service", "fetch", "http://127.0.0.1:8080/healthz"},
+		Test:     []string{"/service", "as-service", "fetch", "http://127.0.0.1:8080/healthz"},
 		Interval: 10 * time.Minute, Timeout: 5 * time.Second, Retries: 3,
 	}
 	t.Run("own test, sooner than the engine's first", func(t *testing.T) {

@@ -166,7 +166,8 @@ func healthcheck(h *stacks.Health) *container.HealthConfig {
 		return nil
 	}
 	return &container.HealthConfig{
-		Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, Retries: h.Retries,
+		// Docker wants the form before the program; stacks allow no other.
+		Test: append([]string{"CMD"}, h.Test...), Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, Retries: h.Retries,
 	}
 }
 

@@ -33,7 +33,7 @@ func fullSpec() appliance.ContainerSpec {
 			Mounts: []stacks.Mount{{Volume: "data", Target: "/data"}, {Volume: "assets", Target: "/assets", ReadOnly: true}},
 			Tmpfs:  []stacks.Tmpfs{{Target: "/tmp", Size: 16 << 20}},
 			Memory: 128 << 20, CPUs: 4, PIDs: 128, StopGrace: 20 * time.Second,
-			Health: &stacks.Health{Test: []string{"CMD", "/coop", "healthy"}, Interval: 30 * time.Second, Timeout: 3 * time.Second, StartPeriod: 10 * time.Second, Retries: 3},
+			Health: &stacks.Health{Test: []string{"/coop", "healthy"}, Interval: 30 * time.Second, Timeout: 3 * time.Second, StartPeriod: 10 * time.Second, Retries: 3},
 		},
 	}
 }

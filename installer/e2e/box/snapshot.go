@@ -31,8 +31,9 @@ func fields() []field {
 		scopes = regexp.MustCompile(`[0-9a-f]{64}\.(scope|mount)`)
 	)
 	return []field{
+		// key.json is a random key that Docker makes for itself.
 		{name: "files of ours: mode, owner, name, content", args: []string{"find", "/etc/rochdale", "/usr/local/lib/rochdale", "/usr/local/bin", "/etc/systemd/system", "/etc/docker",
-			"/etc/apt/apt.conf.d", "/etc/apt/preferences.d", "/usr/local/lib/sysusers.d", "/etc/sysusers.d", "-type", "f", "-printf", "%m %U:%G %p ", "-exec", "sha256sum", "{}", ";"}},
+			"/etc/apt/apt.conf.d", "/etc/apt/preferences.d", "/usr/local/lib/sysusers.d", "/etc/sysusers.d", "-type", "f", "-not", "-path", "/etc/docker/key.json", "-printf", "%m %U:%G %p ", "-exec", "sha256sum", "{}", ";"}},
 		{name: "links of ours", args: []string{"find", "/usr/local/lib/rochdale", "/usr/local/bin", "/etc/systemd/system", "-type", "l", "-printf", "%p -> %l\n"}},
 		{name: "folders of ours", args: []string{"find", "/etc/rochdale", "/usr/local/lib/rochdale", "/var/lib/rochdale", "-maxdepth", "3", "-type", "d", "-not", "-path", "*/edge/*", "-printf", "%m %U:%G %p\n"}},
 		{name: "data", args: []string{"find", "/var/lib/rochdale/stacks", "-printf", "%m %U:%G %y %p\n"}, drop: []*regexp.Regexp{regexp.MustCompile(`(?m)^.*-(wal|shm)\n`)}},
