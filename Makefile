@@ -41,7 +41,7 @@ torture: build
 
 # Installation on an emulated arm64 Debian: real kernel, cgroup v2, AppArmor.
 test-arm64: dist
-	ROCHDALE_BINARY=$(CURDIR)/dist/rochdale-linux-arm64 go test -tags 'e2e qemu' -count=1 -timeout 60m -v -run Arm64 ./installer/e2e
+	ROCHDALE_BINARY=$(CURDIR)/dist/rochdale-linux-arm64 go test -tags 'e2e arm64vm' -count=1 -timeout 60m -v -run Arm64 ./installer/e2e
 
 # Go benchmarks of the rooms, and an installation measured step by step.
 bench:

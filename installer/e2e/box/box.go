@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,8 @@ type Options struct {
 	Domain string // empty: [Domain]
 	// Binary is the rochdale binary on the build machine.
 	Binary string
+	// Arm64 boots an emulated arm64 machine with its own kernel instead.
+	Arm64 bool
 	// From is a saved root to start from instead of a bare Debian.
 	From string
 	// AptCache is the address of a package proxy; empty: straight to the mirrors.
@@ -41,11 +44,27 @@ type Options struct {
 
 // Box is a running test machine and the authority that certifies its name.
 type Box struct {
-	*testhost.Machine
+	Machine
+	Name   string     // of the machine
+	IP     netip.Addr // on the bridge
 	CA     *acmetest.Authority
 	Domain string
 	ownCA  bool
 }
+
+// Machine is what a box runs on: a container of the build machine's kernel, or
+// an emulated machine.
+type Machine interface {
+	testhost.Host
+	Output(ctx context.Context, args ...string) (string, error)
+	Start(ctx context.Context, c testhost.Command) (*testhost.Process, error)
+	AddHost(ctx context.Context, name, ip string) error
+}
+
+var (
+	_ Machine = (*testhost.Machine)(nil)
+	_ Machine = (*testhost.VM)(nil)
+)
 
 // Program is where the binary that a volunteer downloaded lies in the machine.
 const Program = "/root/rochdale"
@@ -71,14 +90,39 @@ func Boot(ctx context.Context, o Options) (_ *Box, err error) {
 	if err := b.authority(ctx); err != nil {
 		return nil, err
 	}
-	b.Machine, err = testhost.Boot(ctx, testhost.Options{
-		Name: o.Name, Suite: o.Suite, From: o.From, AptCache: o.AptCache, Resolver: b.CA.IP(),
-	})
-	if err != nil {
+	if err := b.boot(ctx, o); err != nil {
 		return nil, err
 	}
 	b.CA.SetName(b.Domain, b.IP)
 	return b, b.bring(ctx, o.Binary)
+}
+
+func (b *Box) boot(ctx context.Context, o Options) error {
+	if o.Arm64 {
+		return b.emulate(ctx, o)
+	}
+	m, err := testhost.Boot(ctx, testhost.Options{
+		Name: o.Name, Suite: o.Suite, From: o.From, AptCache: o.AptCache, Resolver: b.CA.IP(),
+	})
+	if err != nil {
+		return err
+	}
+	b.Machine, b.Name, b.IP = m, m.Name, m.IP
+	return nil
+}
+
+func (b *Box) emulate(ctx context.Context, o Options) error {
+	if err := testhost.SetupQEMU(ctx, o.Log, "arm64"); err != nil {
+		return err
+	}
+	v, err := testhost.BootQEMU(ctx, testhost.QEMUOptions{
+		Name: o.Name, Arch: "arm64", Suite: o.Suite, AptCache: o.AptCache, Resolver: b.CA.IP(),
+	})
+	if err != nil {
+		return err
+	}
+	b.Machine, b.Name, b.IP = v, v.Name, v.IP
+	return nil
 }
 
 func (b *Box) authority(ctx context.Context) (err error) {
