@@ -51,8 +51,8 @@ func (e *Engine) listen(ctx context.Context, wake chan<- struct{}) bool {
 		}
 		select {
 		case <-messages:
-		case <-failed:
-			return true
+		case err := <-failed:
+			return err != nil // a stream that was open always ends with a reason
 		}
 	}
 }

@@ -264,8 +264,7 @@ func refuse(w http.ResponseWriter, code int, message string) {
 
 // frame writes a line as the engine multiplexes it.
 func frame(w io.Writer, line string) {
-	head := make([]byte, 8)
-	head[0] = 1
+	head := []byte{1, 0, 0, 0, 0, 0, 0, 0}
 	binary.BigEndian.PutUint32(head[4:], uint32(len(line)))
 	_, _ = w.Write(append(head, line...))
 }

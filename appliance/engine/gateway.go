@@ -28,16 +28,17 @@ func (e *Engine) Network(ctx context.Context, stack string) (appliance.Network, 
 
 // gateway reads the first address range of a network.
 func gateway(n network.Inspect) (appliance.Network, error) {
-	for _, c := range n.IPAM.Config {
-		subnet, err := netip.ParsePrefix(c.Subnet)
-		if err != nil {
-			return appliance.Network{}, fmt.Errorf("network %s: %w", n.Name, err)
-		}
-		at, err := netip.ParseAddr(c.Gateway)
-		if err != nil { // old engines leave it out: it is the first address
-			at = subnet.Masked().Addr().Next()
-		}
-		return appliance.Network{Subnet: subnet, Gateway: at}, nil
+	if len(n.IPAM.Config) == 0 {
+		return appliance.Network{}, fmt.Errorf("network %s has no addresses", n.Name)
 	}
-	return appliance.Network{}, fmt.Errorf("network %s has no addresses", n.Name)
+	c := n.IPAM.Config[0]
+	subnet, err := netip.ParsePrefix(c.Subnet)
+	if err != nil {
+		return appliance.Network{}, fmt.Errorf("network %s: %w", n.Name, err)
+	}
+	at, err := netip.ParseAddr(c.Gateway)
+	if err != nil { // old engines leave it out: it is the first address
+		at = subnet.Masked().Addr().Next()
+	}
+	return appliance.Network{Subnet: subnet, Gateway: at}, nil
 }

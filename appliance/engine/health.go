@@ -59,10 +59,14 @@ func (e *Engine) WaitHealthy(ctx context.Context, id string) error {
 // tests runs what the container must pass, once.
 func (e *Engine) tests(ctx context.Context, i container.InspectResponse) error {
 	argv := healthArgv(i.Config.Healthcheck)
-	if argv != nil && (i.State.Health == nil || i.State.Health.Status != container.Healthy) {
+	passed := i.State.Health != nil && i.State.Health.Status == container.Healthy
+	switch {
+	case argv != nil && !passed:
 		if err := e.healthTest(ctx, i, argv); err != nil {
 			return err
 		}
+	case i.State.Health != nil && !passed: // the image's own, in a form that only the engine runs
+		return errors.New("its first health test has not ended")
 	}
 	if label := i.Config.Labels[labelProbe]; label != "" {
 		p, err := parseProbe(label)
@@ -110,7 +114,7 @@ func (e *Engine) Probe(ctx context.Context, address string, p appliance.Probe) e
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answered %s", url, resp.Status)

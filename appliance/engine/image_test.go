@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -19,7 +20,7 @@ import (
 )
 
 // testImage makes an image of this test binary; mark makes it another one.
-func testImage(t *testing.T, imageName, mark string) appliance.Image {
+func testImage(t *testing.T, imageName, mark string, changes ...func(*v1.Config)) appliance.Image {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -29,10 +30,10 @@ func testImage(t *testing.T, imageName, mark string) appliance.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return makeImage(t, imageName, map[string][]byte{"service": program, "mark": []byte(mark)})
+	return makeImage(t, imageName, map[string][]byte{"service": program, "mark": []byte(mark)}, changes...)
 }
 
-func makeImage(t *testing.T, imageName string, files map[string][]byte) appliance.Image {
+func makeImage(t *testing.T, imageName string, files map[string][]byte, changes ...func(*v1.Config)) appliance.Image {
 	t.Helper()
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
@@ -50,6 +51,9 @@ func makeImage(t *testing.T, imageName string, files map[string][]byte) applianc
 	must(t, err)
 	conf.OS, conf.Architecture = "linux", runtime.GOARCH
 	conf.Config.Entrypoint = []string{"/service", "as-service"}
+	for _, change := range changes {
+		change(&conf.Config)
+	}
 	img, err = mutate.ConfigFile(img, conf)
 	must(t, err)
 	tag, err := name.NewTag("rochdale.test/" + imageName + ":1")

@@ -84,7 +84,7 @@ func send(ctx context.Context, c *client.Client, img appliance.Image) ([]string,
 	if err != nil {
 		return nil, fmt.Errorf("open image %s: %w", img.Name, err)
 	}
-	defer archive.Close() //nolint:errcheck // read only
+	defer archive.Close()
 	body := &boundedReader{from: archive, left: maxImage}
 	resp, err := c.ImageLoad(ctx, body, client.ImageLoadWithQuiet(true))
 	if body.err != nil { // the archive's fault, not the engine's
@@ -93,7 +93,7 @@ func send(ctx context.Context, c *client.Client, img appliance.Image) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	return loadedNames(io.LimitReader(resp.Body, maxAnswer))
 }
 

@@ -80,7 +80,7 @@ func (e *Engine) Logs(ctx context.Context, id string, o appliance.LogOptions, w 
 		if err != nil {
 			return err
 		}
-		defer stream.Close() //nolint:errcheck // read only
+		defer stream.Close()
 		_, err = stdcopy.StdCopy(w, w, stream)
 		return err
 	})

@@ -89,7 +89,7 @@ func translate(i container.InspectResponse) appliance.Container {
 		Digest:     l[labelDigest],
 		Generation: generation,
 		Image:      i.Config.Image,
-		State:      string(i.State.Status),
+		State:      i.State.Status,
 		Health:     "none",
 		Started:    moment(i.State.StartedAt),
 		Memory:     i.HostConfig.Memory,
@@ -97,7 +97,7 @@ func translate(i container.InspectResponse) appliance.Container {
 		OOMKilled:  i.State.OOMKilled,
 	}
 	if i.State.Health != nil {
-		c.Health = string(i.State.Health.Status)
+		c.Health = i.State.Health.Status
 	}
 	if !i.State.Running {
 		c.Finished = moment(i.State.FinishedAt)

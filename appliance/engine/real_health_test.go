@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"rochdale/appliance"
 	"rochdale/appliance/engine"
 	"rochdale/stacks"
@@ -52,6 +54,17 @@ func TestRealHealthGate(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		wantProblem(t, e.WaitHealthy(ctx, c.ID), "engine.unhealthy")
+	})
+	t.Run("the image's own test, which needs a shell that is not there", func(t *testing.T) {
+		s := newSpec(t, e, "gate-shell", "serve")
+		ref, err := e.Load(t.Context(), testImage(t, "shell", "one", func(c *v1.Config) {
+			c.Healthcheck = &v1.HealthConfig{Test: []string{"CMD-SHELL", "true"}, Interval: 5 * time.Second, Retries: 1}
+		}))
+		must(t, err)
+		s.Image, s.Probe = ref, appliance.Probe{Port: 8080, Path: "/healthz"}
+		c, err := e.Start(t.Context(), s)
+		must(t, err)
+		wantProblem(t, e.WaitHealthy(t.Context(), c.ID), "engine.unhealthy")
 	})
 	t.Run("nothing to ask", func(t *testing.T) {
 		c, err := e.Start(t.Context(), newSpec(t, e, "gate-none", "deaf"))

@@ -19,7 +19,7 @@ func (e *Engine) Stats(ctx context.Context, id string) (int64, error) {
 		if err != nil {
 			return err
 		}
-		defer resp.Body.Close() //nolint:errcheck // read only
+		defer resp.Body.Close()
 		var s container.StatsResponse
 		if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&s); err != nil {
 			return err

@@ -86,7 +86,7 @@ func (m Migrator) run(ctx context.Context, verb string, r appliance.MigrateReque
 		if err := m.waitForLeftover(ctx, r.Stack, j.Unit); err != nil {
 			return report{}, err
 		}
-		j.Transient.Stdin = bytes.NewReader(j.asked)
+		j.Stdin = bytes.NewReader(j.asked)
 		res, err := m.units.RunTransient(ctx, j.Transient)
 		if nameTaken(err) {
 			continue
@@ -181,7 +181,7 @@ func ask(verb string, r appliance.MigrateRequest) ([]byte, error) {
 		}
 		q.Password = password
 	}
-	return json.Marshal(q)
+	return json.Marshal(q) //nolint:gosec // the password goes through a pipe to our own child
 }
 
 // secret reads a password file; the line's end is not part of the password.
