@@ -12,19 +12,20 @@ import (
 	"time"
 )
 
-// An emulated machine takes minutes, so its test has a tag of its own.
-func TestVirtualMachine(t *testing.T) {
+// bootVM boots an emulated machine. It takes minutes, so these tests have a tag of their own.
+func bootVM(t *testing.T, o QEMUOptions) (context.Context, *VM) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Minute)
-	defer cancel()
+	t.Cleanup(cancel)
 	if err := SetupQEMU(ctx, os.Stderr, "arm64"); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	v, err := BootQEMU(ctx, QEMUOptions{Name: "pi", AptCache: aptCache(t, ctx).URL})
+	v, err := BootQEMU(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("prepared and booted in %v", time.Since(begin).Round(time.Second))
+	t.Logf("booted in %v", time.Since(begin).Round(time.Second))
 	t.Cleanup(func() {
 		if err := v.Close(); err != nil {
 			t.Error(err)
@@ -34,30 +35,49 @@ func TestVirtualMachine(t *testing.T) {
 			t.Error("the interface is left")
 		}
 	})
+	return ctx, v
+}
+
+// step runs one step and logs how long it took.
+func step(t *testing.T, ctx context.Context, name string, f func(context.Context) error) {
+	t.Helper()
+	begin := time.Now()
+	if err := f(ctx); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	t.Logf("%s in %v", name, time.Since(begin).Round(time.Second))
+}
+
+func TestVirtualMachineRunsDocker(t *testing.T) {
+	ctx, v := bootVM(t, QEMUOptions{Name: "pi"})
 	t.Log(out(t, ctx, v, "uname", "-a"))
 	checkExec(t, ctx, v)
 	checkFiles(t, ctx, v)
 	checkArmDocker(t, ctx, v)
-	begin = time.Now()
-	if err := v.Reboot(ctx); err != nil {
+	step(t, ctx, "reboot", v.Reboot)
+	reach(t, "http://"+v.IP.String()+":8080/")
+}
+
+func TestVirtualMachineLosesPower(t *testing.T) {
+	ctx, v := bootVM(t, QEMUOptions{Name: "pi"})
+	if err := v.WriteFile(ctx, "/root/kept", []byte("kept"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("reboot in %v", time.Since(begin).Round(time.Second))
-	reach(t, "http://"+v.IP.String()+":8080/")
+	out(t, ctx, v, "sync")
 	if err := v.PullPlug(); err != nil {
 		t.Fatal(err)
 	}
-	begin = time.Now()
-	if err := v.PowerOn(ctx); err != nil {
-		t.Fatal(err)
+	if _, err := v.Exec(ctx, Command{Args: []string{"true"}}); err == nil || v.Running() {
+		t.Error("a machine without power runs programs")
 	}
-	t.Logf("after the plug in %v", time.Since(begin).Round(time.Second))
-	reach(t, "http://"+v.IP.String()+":8080/")
-	begin = time.Now()
-	if err := v.PowerOff(ctx); err != nil {
-		t.Fatal(err)
+	step(t, ctx, "power on", v.PowerOn)
+	if got := out(t, ctx, v, "cat", "/root/kept"); got != "kept" {
+		t.Errorf("after the power cut the file says %q", got)
 	}
-	t.Logf("power off in %v", time.Since(begin).Round(time.Second))
+	step(t, ctx, "power off", v.PowerOff)
+	if v.Running() {
+		t.Error("it is on")
+	}
 }
 
 // checkArmDocker shows what nspawn can not: AppArmor, cgroup v2, and a unit's memory limit that bites.
