@@ -24,6 +24,8 @@ const maxReply = 4 << 20
 // is no edge, otherwise what the edge said.
 type Client struct{ http *http.Client }
 
+var _ appliance.Edge = (*Client)(nil)
+
 // NewClient makes a client for the socket at path. It does not connect yet.
 func NewClient(path string) *Client {
 	return &Client{http: &http.Client{

@@ -139,11 +139,18 @@ func (l *ledger) greeted(name string, err error) {
 	l.trouble[name] = oneLine(err)
 }
 
-// forgive lets the next attempt for the name begin at once.
+// A person who asks gets a few attempts at once, and then one now and then:
+// Let's Encrypt takes five failures, and one more every 12 minutes.
+const (
+	freeAttempts = 3
+	thenEvery    = 15 * time.Minute
+)
+
+// forgive lets the next attempt for the name begin at once, within those limits.
 func (l *ledger) forgive(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if f, failed := l.failures[name]; failed {
+	if f, failed := l.failures[name]; failed && (f.Count < freeAttempts || time.Since(f.At) >= thenEvery) {
 		f.Next = time.Time{}
 		l.failures[name] = f
 	}
