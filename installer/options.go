@@ -133,18 +133,29 @@ func (o *Options) Remember(d Deps, typed func(flag string) bool) {
 	if !typed("domain") && o.Stack == r.Stack {
 		o.Domain = r.Domain
 	}
-	data, err := os.ReadFile(d.Paths.Config())
+	c, err := earlierWish(r, d)
 	if err != nil {
 		return
 	}
-	c, err := appliance.ParseConfig(bytes.NewReader(data))
-	if err != nil {
-		return
-	}
-	o.remember(c, d, typed)
+	o.remember(c, typed)
 }
 
-func (o *Options) remember(c appliance.Config, d Deps, typed func(string) bool) {
+// earlierWish is what an interrupted installation was asked for, or else the document
+// that the operator may have edited since.
+func earlierWish(r *Record, d Deps) (appliance.Config, error) {
+	if r.Finished.IsZero() && r.Removed.IsZero() && r.Config != "" {
+		c, err := appliance.ParseConfig(strings.NewReader(r.Config))
+		c.TLS.ACMERoot = r.ACMERoot
+		return c, err
+	}
+	data, err := os.ReadFile(d.Paths.Config())
+	if err != nil {
+		return appliance.Config{}, err
+	}
+	return appliance.ParseConfig(bytes.NewReader(data))
+}
+
+func (o *Options) remember(c appliance.Config, typed func(string) bool) {
 	if s, there := c.Stacks[o.Stack]; there && !typed("domain") {
 		o.Domain = s.Domain
 	}

@@ -87,7 +87,11 @@ func (i *install) keepRecord() error {
 		r = firstRecord(i.f)
 	}
 	r.Version, r.Program, r.Stack, r.Domain = i.o.Version, i.programName(), i.o.Stack, i.o.Domain
-	r.Finished = time.Time{}
+	data, err := i.config.Encode()
+	if err != nil {
+		return err
+	}
+	r.Config, r.ACMERoot, r.Finished = string(data), i.o.ACMERoot, time.Time{}
 	return r.write(i.Paths, i.Files)
 }
 

@@ -29,6 +29,11 @@ type Record struct {
 	Stack  string    `json:"stack"`
 	Domain string    `json:"domain"`
 	Began  time.Time `json:"began"`
+	// Config is rochdale.yaml as it was asked for, and ACMERoot the file that was
+	// named with it: an installation that is interrupted before it has written
+	// them goes on with what was typed first.
+	Config   string `json:"config"`
+	ACMERoot string `json:"acme_root,omitempty"`
 	// Finished is zero until every step was done.
 	Finished time.Time `json:"finished,omitzero"`
 	// Removed is when an uninstall took everything but the data.

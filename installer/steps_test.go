@@ -165,10 +165,28 @@ func TestRememberFillsInWhatWasNotTyped(t *testing.T) {
 	if err := d.put(wanted{d.Paths.Config(), []byte("schema: 1\nlanguage: es\nemail: eva@rides.example\ntls: {mode: internal}\nstacks: {delivery: {domain: new.example}}\nupdates: {reboot: \"05:00\"}\n"), host.Attr{Mode: privateFile}}); err != nil {
 		t.Fatal(err)
 	}
+	if err := amend(d.Paths, d.Files, func(r *Record) { r.Finished = now() }); err != nil {
+		t.Fatal(err)
+	}
 	o := Options{TLS: "acme", Reboot: "03:30", Email: "typed@rides.example"}
 	o.Remember(d, func(flag string) bool { return flag == "email" })
 	want := Options{Stack: "delivery", Domain: "new.example", Email: "typed@rides.example", TLS: "internal", Language: "es", Reboot: "05:00"}
 	if o.Stack != want.Stack || o.Domain != want.Domain || o.Email != want.Email || o.TLS != want.TLS || o.Language != want.Language || o.Reboot != want.Reboot {
+		t.Errorf("got %+v", o)
+	}
+}
+
+// TestRememberAfterAnEarlyKill: what was typed first counts, although nothing
+// of it is written yet where an operator would look.
+func TestRememberAfterAnEarlyKill(t *testing.T) {
+	i, d := bench(t)
+	i.o.TLS, i.o.Domain, i.o.ACMECA, i.o.ACMERoot, i.o.Language = "acme", "first.example", "https://ca.example/dir", "/root/ca.pem", "fr"
+	i.config = i.o.Config(appliance.Config{}, i.rootPath())
+	s, _ := i.state()
+	run(t, s)
+	o := Options{TLS: "acme", Reboot: "never", Stacks: []string{"delivery"}}
+	o.Remember(d, func(flag string) bool { return flag == "reboot" })
+	if o.Domain != "first.example" || o.ACMECA != "https://ca.example/dir" || o.ACMERoot != "/root/ca.pem" || o.Language != "fr" || o.Reboot != "never" {
 		t.Errorf("got %+v", o)
 	}
 }
