@@ -109,10 +109,14 @@ func ports(ctx context.Context, d Doctor) (list []appliance.Finding, _ error) {
 	return list, nil
 }
 
-// names looks the host names up. Behind a router the machine does not know its
+// names looks the host names up. A configuration that can not be read is a
+// finding of its own. Behind a router the machine does not know its
 // public address, and a different one is no finding.
 func names(ctx context.Context, d Doctor) (list []appliance.Finding, _ error) {
-	if d.Network == nil {
+	// With certificates of its own the box serves a local network, whose names
+	// are often known to other machines only.
+	c, err := d.config()
+	if d.Network == nil || err != nil || c.TLS.Mode == "internal" {
 		return nil, nil
 	}
 	own, err := d.Network.Own()
