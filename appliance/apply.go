@@ -256,7 +256,7 @@ func (s *start) ended(ctx context.Context, failed error) error {
 	}
 	all, err := s.Engine.List(ctx, s.request.Stack)
 	if err != nil {
-		return nil // reconciling removes them when the engine is back
+		return nil //nolint:nilerr // reconciling removes them when the engine is back
 	}
 	for _, x := range all {
 		err = errors.Join(err, s.retire(ctx, &crew{}, x))

@@ -90,7 +90,7 @@ func readConfigFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, Problem("config.unreadable", err, "path", path, "detail", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, MaxConfig+1))
 	if err != nil {
 		return nil, Problem("config.unreadable", err, "path", path, "detail", err)
@@ -122,7 +122,7 @@ func SetHosts(p Paths, files host.Files, stack string, hosts StackConfig) error 
 	if _, err := ParseConfig(bytes.NewReader(out.Bytes())); err != nil {
 		return err
 	}
-	return files.Write(p.Config(), out.Bytes(), host.Attr{Mode: 0o644, UID: os.Geteuid(), GID: os.Getegid()})
+	return files.Write(p.Config(), out.Bytes(), host.Attr{Mode: 0o600, UID: os.Geteuid(), GID: os.Getegid()})
 }
 
 // childOf gives the mapping under key, making an empty one when there is none.

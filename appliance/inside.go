@@ -37,6 +37,9 @@ func (d *Daemon) Link(ctx context.Context, stack string) (string, error) {
 	if err != nil {
 		return "", Problem("daemon.link-failed", err, "stack", stack, "detail", err)
 	}
+	if strings.TrimSpace(out) == "" {
+		return "", Problem("daemon.has-admin", nil, "stack", stack)
+	}
 	return d.address(stack, out)
 }
 

@@ -87,9 +87,9 @@ func (e *Error) WithCode(code int) *Error {
 // Error implements error; the text is for logs, people get the rendered one.
 func (e *Error) Error() string {
 	if e.Err == nil {
-		return e.Message.String()
+		return e.String()
 	}
-	return e.Message.String() + ": " + e.Err.Error()
+	return e.String() + ": " + e.Err.Error()
 }
 
 // Unwrap gives the cause.

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// Where things are on a box. Root is "/" on a real machine, and a folder in
+// Paths tells where things are on a box. Root is "/" on a real machine, and a folder in
 // tests and inside images that are prepared from outside.
 type Paths struct{ Root string }
 

@@ -99,7 +99,7 @@ func removeBundles(ctx context.Context, dir, keep string) error {
 	_, hex, _ := strings.Cut(keep, ":")
 	for _, e := range entries {
 		if ctx.Err() != nil {
-			return nil // somebody wants the stack; the next time is soon enough
+			return nil //nolint:nilerr // somebody wants the stack; the next time is soon enough
 		}
 		if e.Name() == keep || strings.Contains(e.Name(), hex) {
 			continue

@@ -50,7 +50,7 @@ func (d *Daemon) stackNames(ctx context.Context) ([]string, error) {
 	}
 	all, err := d.Engine.List(ctx, "")
 	if err != nil {
-		return names, nil // each stack's own look tells
+		return names, nil //nolint:nilerr // each stack's own look tells
 	}
 	for _, c := range all {
 		add(c.Stack)

@@ -106,7 +106,7 @@ func (d *Daemon) perform(ctx context.Context, stack string, build func() operati
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-d.base.Done():
-		return context.Cause(d.base)
+		return context.Cause(d.base) //nolint:contextcheck // the daemon ends, whoever asks
 	}
 	r, err := d.launch(ctx, stack, build)
 	if err != nil {

@@ -87,8 +87,9 @@ func TestSchedule(t *testing.T) {
 
 func TestPlaceIsStable(t *testing.T) {
 	a, b := place("machine a"), place("machine b")
-	if a(time.Hour) != a(time.Hour) || a(time.Hour) == b(time.Hour) {
-		t.Errorf("a %v, b %v", a(time.Hour), b(time.Hour))
+	first, again, other := a(time.Hour), a(time.Hour), b(time.Hour)
+	if first != again || first == other {
+		t.Errorf("a %v and %v, b %v", first, again, other)
 	}
 	for _, spread := range []time.Duration{0, time.Minute, time.Hour} {
 		if got := a(spread); got < 0 || got > spread {

@@ -202,7 +202,7 @@ func tidy(all []Finding) []Finding {
 	seen := map[string]bool{}
 	kept := []Finding{}
 	for _, f := range all {
-		if key := f.Message.String(); !seen[key] {
+		if key := f.String(); !seen[key] {
 			seen[key] = true
 			kept = append(kept, f)
 		}

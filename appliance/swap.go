@@ -171,7 +171,7 @@ func (s *swap) leave(ctx context.Context, _ step.Report) error {
 			if x.Service != service.Name {
 				continue
 			}
-			if err := s.Daemon.retire(ctx, s.c, x); err != nil {
+			if err := s.retire(ctx, s.c, x); err != nil {
 				return err
 			}
 		}
@@ -203,7 +203,7 @@ func (s *swap) ended(ctx context.Context, failed error) error {
 	}
 	all, err := s.Engine.List(ctx, s.Stack)
 	if err != nil {
-		return nil // reconciling sorts it out when the engine is back
+		return nil //nolint:nilerr // reconciling sorts it out when the engine is back
 	}
 	fresh, old := s.split(all)
 	if !allRun(old, s.c.services()) {
@@ -216,7 +216,7 @@ func (s *swap) ended(ctx context.Context, failed error) error {
 		}
 	}
 	for _, x := range fresh {
-		err = errors.Join(err, s.Daemon.retire(ctx, s.c, x))
+		err = errors.Join(err, s.retire(ctx, s.c, x))
 	}
 	return err
 }

@@ -5,7 +5,9 @@ package installer
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"strings"
@@ -106,6 +108,9 @@ func readRoot(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
 	if info.Size() > maxRoot {
 		return nil, errors.New("the file is too large")
 	}
@@ -113,10 +118,33 @@ func readRoot(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !x509.NewCertPool().AppendCertsFromPEM(data) {
+	return certificates(data)
+}
+
+// certificates keeps nothing but the certificates: what is kept is readable by
+// everybody, and the file that a private authority hands out may hold a key.
+func certificates(data []byte) ([]byte, error) {
+	var kept bytes.Buffer
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			break
+		}
+		data = rest
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return nil, fmt.Errorf("read a certificate in it: %w", err)
+		}
+		if err := pem.Encode(&kept, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
+			return nil, err
+		}
+	}
+	if kept.Len() == 0 {
 		return nil, errors.New("there is no certificate in it")
 	}
-	return data, nil
+	return kept.Bytes(), nil
 }
 
 // Remember fills in what the person did not type from an earlier installation,

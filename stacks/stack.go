@@ -29,7 +29,8 @@ type Manifest struct {
 	Facts      map[string]Fact
 	Settings   string // file in the bundle; "" when there is none
 	// FirstAdmin is the command that, run inside the web container, prints the
-	// path of a one-time link that makes the first admin. May be empty.
+	// path of a one-time link that makes the first admin, or nothing when there
+	// is an admin already. May be empty.
 	FirstAdmin []string
 	Needs      Needs
 	Upgrade    Upgrade

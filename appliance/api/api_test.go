@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -108,7 +109,7 @@ func serve(t *testing.T, d *daemon) (*api.Client, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan error, 1)
 	go func() { over <- api.Serve(ctx, l, d, slog.New(slog.NewTextHandler(t.Output(), nil))) }()
 	t.Cleanup(func() {
@@ -190,7 +191,7 @@ func TestNoDaemon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // a test
+	defer l.Close()
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Error(info.Mode(), err)
 	}
@@ -258,7 +259,7 @@ func TestHostileRequests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer resp.Body.Close() //nolint:errcheck // a test
+			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
 			if err != nil || resp.StatusCode != c.status || !strings.Contains(string(body), c.id) {
 				t.Errorf("%d %s %v", resp.StatusCode, body, err)
@@ -280,7 +281,8 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 	}
 	d := &daemon{}
 	_, path := serve(t, d)
-	open := filepath.Join(os.TempDir(), "rochdale-stranger-"+filepath.Base(t.TempDir())+fmt.Sprint(os.Getpid()))
+	//nolint:usetesting // a stranger can not enter the test's own folder
+	open := filepath.Join(os.TempDir(), "rochdale-stranger-"+filepath.Base(t.TempDir())+strconv.Itoa(os.Getpid()))
 	program := open + ".test"
 	data, err := os.ReadFile(os.Args[0])
 	if err != nil {
@@ -293,7 +295,7 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 		}
 	}
 	cmd := exec.Command(program, "-test.run=^TestStrangersAreTurnedAway$", "-test.v")
-	cmd.Dir = os.TempDir()
+	cmd.Dir = os.TempDir() //nolint:usetesting // as above
 	cmd.Env = append(os.Environ(), "ROCHDALE_TEST_STRANGER="+open)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()

@@ -122,7 +122,7 @@ func tell[Out any](ctx context.Context, c *Client, what call, h hear) (result Ou
 	if err != nil {
 		return result, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, maxAnswer)
 	for lines.Scan() {

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,7 +37,7 @@ func open(t *testing.T, path string) *state.DB {
 
 func release(n int64) appliance.Release {
 	return appliance.Release{
-		Stack: "delivery", Digest: fmt.Sprintf("sha256:%064d", n), Version: fmt.Sprint(n), Generation: n,
+		Stack: "delivery", Digest: fmt.Sprintf("sha256:%064d", n), Version: strconv.FormatInt(n, 10), Generation: n,
 		Committed: time.UnixMilli(1_700_000_000_000 + n).UTC(), Settings: "s",
 	}
 }

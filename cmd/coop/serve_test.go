@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -120,7 +119,7 @@ func TestTwoServers(t *testing.T) {
 	order := func(unique string) {
 		t.Helper()
 		o.Unique = unique
-		r, err := walk.Order(context.Background(), o)
+		r, err := walk.Order(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +141,7 @@ func TestTwoServers(t *testing.T) {
 	last := start(t, db)
 	use(last)
 	for _, r := range receipts {
-		if err := walk.Verify(context.Background(), o, r); err != nil {
+		if err := walk.Verify(t.Context(), o, r); err != nil {
 			t.Errorf("after the kill: %v", err)
 		}
 	}

@@ -9,9 +9,12 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"rochdale/stacks/coop"
 )
 
 // adminLink prints the path of a one-time link; the caller knows the address.
+// Where there is an admin already it prints nothing, as the appliance expects.
 func adminLink(ctx context.Context, s settings, std streams, again bool) error {
 	app, db, err := open(ctx, s)
 	if err != nil {
@@ -19,6 +22,10 @@ func adminLink(ctx context.Context, s settings, std streams, again bool) error {
 	}
 	defer func() { _ = db.Close() }()
 	token, err := app.NewAdminLink(ctx, again)
+	if p, ok := coop.ProblemOf(err); ok && p.Key == "has_admin" {
+		report(err, "admin-link", std)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

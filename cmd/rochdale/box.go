@@ -38,7 +38,11 @@ func (b box) Remove(ctx context.Context, stack string, report func(string)) erro
 
 // FirstAdmin implements [installer.Box].
 func (b box) FirstAdmin(ctx context.Context, stack string) (string, error) {
-	return b.client.Link(ctx, stack)
+	link, err := b.client.Link(ctx, stack)
+	if appliance.IsProblem(err, "daemon.has-admin") || appliance.IsProblem(err, "daemon.no-link") {
+		return "", nil
+	}
+	return link, err
 }
 
 // Findings implements [installer.Box].

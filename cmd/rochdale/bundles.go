@@ -5,9 +5,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"rochdale/appliance"
 	"rochdale/appliance/host"
@@ -26,7 +26,7 @@ func (b bundles) Unpack(ctx context.Context, from appliance.Source, dir string) 
 	if err != nil {
 		return appliance.Bundle{}, refused(err)
 	}
-	defer r.Close() //nolint:errcheck // only read
+	defer r.Close()
 	if want != "" {
 		if opened, err := store(dir).Open(want); err == nil {
 			return joined(opened), nil
@@ -95,7 +95,7 @@ func refused(err error) error {
 		return &appliance.Error{Message: appliance.Message{ID: r.ID, Args: r.Args}, Code: appliance.ExitCheckFailed, Err: r.Err}
 	case errors.As(err, &invalid) && len(invalid.Problems) > 0:
 		first := invalid.Problems[0]
-		args := map[string]string{"file": first.File, "line": fmt.Sprint(first.Line)}
+		args := map[string]string{"file": first.File, "line": strconv.Itoa(first.Line)}
 		for k, v := range first.Args {
 			args[k] = v
 		}

@@ -61,7 +61,7 @@ func programRanges(maps string) (ranges []span) {
 	if err != nil {
 		return nil
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		// 00400000-01a2f000 r-xp 00000000 fe:01 1234    /usr/local/lib/...

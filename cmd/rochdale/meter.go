@@ -54,7 +54,7 @@ func proportional(path string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		if kib, ok := strings.CutPrefix(lines.Text(), "Pss:"); ok {

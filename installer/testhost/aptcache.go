@@ -48,7 +48,7 @@ func StartAptCache(ctx context.Context) (*AptCache, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	c.server = &http.Server{Handler: c, ReadHeaderTimeout: 10 * time.Second}
-	go c.server.Serve(listener)
+	go func() { _ = c.server.Serve(listener) }() // ends with Close
 	return c, nil
 }
 
@@ -81,7 +81,7 @@ func (c *AptCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.keep(w, response, kept)
 		return
 	}
-	io.Copy(w, response.Body) // a broken transfer is apt's to retry
+	_, _ = io.Copy(w, response.Body) // a broken transfer is apt's to retry
 }
 
 func (c *AptCache) fetch(r *http.Request) (*http.Response, error) {
@@ -101,7 +101,7 @@ func (c *AptCache) fetch(r *http.Request) (*http.Response, error) {
 func (c *AptCache) keep(w io.Writer, response *http.Response, path string) {
 	part, err := os.CreateTemp(c.dir, "*.part")
 	if err != nil {
-		io.Copy(w, response.Body)
+		_, _ = io.Copy(w, response.Body)
 		return
 	}
 	defer os.Remove(part.Name())

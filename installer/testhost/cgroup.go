@@ -40,7 +40,7 @@ func groupDirs(name string) ([]string, error) {
 	var dirs []string
 	for _, file := range files {
 		hierarchy := filepath.Dir(file)
-		if real, err := filepath.EvalSymlinks(hierarchy); err != nil || real != hierarchy {
+		if target, err := filepath.EvalSymlinks(hierarchy); err != nil || target != hierarchy {
 			continue // cpu and cpuacct are often links to one folder
 		}
 		dirs = append(dirs, filepath.Join(hierarchy, groupFolder, name))
@@ -184,7 +184,7 @@ func members(dirs []string) []int {
 	for _, dir := range dirs {
 		_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || !entry.IsDir() {
-				return nil // groups come and go while machines end
+				return nil //nolint:nilerr // groups come and go while machines end
 			}
 			data, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 			for field := range strings.FieldsSeq(string(data)) {

@@ -178,7 +178,7 @@ func waitUp(ctx context.Context, h Host) ([]string, error) {
 			return failedUnits(ctx, h)
 		}
 		if perr := pause(ctx, 50*time.Millisecond); perr != nil {
-			return nil, fmt.Errorf("the machine is not up (%q, %v): %w", strings.TrimSpace(result.Stdout), err, perr)
+			return nil, fmt.Errorf("the machine is not up (%q, %w): %w", strings.TrimSpace(result.Stdout), err, perr)
 		}
 	}
 }

@@ -161,7 +161,7 @@ func (p *sshProcess) wait() (int, error) {
 	case <-p.ctx.Done():
 		// The kill is on its way. A machine that does not answer it must not hold up the caller.
 		select {
-		case <-result:
+		case <-result: //nolint:errcheck // it was killed
 		case <-time.After(killTime):
 		}
 	}

@@ -172,7 +172,7 @@ func (a *App) PickUp(ctx context.Context, who Member, jobID string) error {
 // Deliver is the courier handing over the order for the customer's PIN. The
 // sale is posted in the same transaction.
 func (a *App) Deliver(ctx context.Context, who Member, jobID, pin string) error {
-	if err := a.limit(ctx, "pin|"+jobID+"|"+who.ID, pinTries, tryWindow); err != nil {
+	if err := a.tryPIN(ctx, who, jobID); err != nil {
 		return err
 	}
 	var stop Stop
@@ -194,6 +194,24 @@ func (a *App) Deliver(ctx context.Context, who Member, jobID, pin string) error 
 		}
 		return post(ctx, tx, sale(j, q, who.ID, e.At))
 	}})
+}
+
+// tryPIN counts a try of the courier who carries the order. Whoever else asks is
+// turned away before a PIN is looked at, so theirs is not worth a write.
+func (a *App) tryPIN(ctx context.Context, who Member, jobID string) error {
+	carries := false
+	err := a.store.Read(ctx, func(tx Tx) error {
+		j, err := tx.Job(ctx, jobID)
+		carries = err == nil && who.ID != "" && j.WorkerID == who.ID
+		if errors.Is(err, ErrMissing) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || !carries {
+		return err
+	}
+	return a.limit(ctx, "pin|"+jobID+"|"+who.ID, pinTries, tryWindow)
 }
 
 // Collect is the courier having the cash in hand. They wait for the next offer

@@ -83,7 +83,8 @@ func (s Setting) Parse(text, unit string) (string, bool) {
 	if s.Type == TypeChoice {
 		return text, slices.Contains(s.Choices, text)
 	}
-	n, ok := int64(0), false
+	var n int64
+	var ok bool
 	switch s.Type {
 	case TypePercent:
 		n, ok = ParsePercent(text)

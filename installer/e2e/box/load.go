@@ -48,14 +48,15 @@ type Counts struct {
 }
 
 func (c Counts) String() string {
-	s := fmt.Sprintf("%d requests, %d failed, slowest %d ms", c.Requests, c.Failed, c.Slowest.Milliseconds())
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d requests, %d failed, slowest %d ms", c.Requests, c.Failed, c.Slowest.Milliseconds())
 	for _, kind := range slices.Sorted(maps.Keys(c.ByKind)) {
-		s += fmt.Sprintf(", %s %d", kind, c.ByKind[kind])
+		fmt.Fprintf(&b, ", %s %d", kind, c.ByKind[kind])
 	}
 	for _, f := range slices.Sorted(maps.Keys(c.Failures)) {
-		s += fmt.Sprintf("\n  %d x %s", c.Failures[f], f)
+		fmt.Fprintf(&b, "\n  %d x %s", c.Failures[f], f)
 	}
-	return s
+	return b.String()
 }
 
 // Start starts the workers. They stop with ctx or with Stop.

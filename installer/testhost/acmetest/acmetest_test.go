@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -256,9 +257,11 @@ func TestNames(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := ""
+		var gotSb259 strings.Builder
 		for _, record := range reply.Answer {
-			got += record.(*dns.A).A.String()
+			gotSb259.WriteString(record.(*dns.A).A.String())
 		}
+		got += gotSb259.String()
 		if reply.Rcode != c.rcode || got != c.want {
 			t.Errorf("%v: code %d, %q", c, reply.Rcode, got)
 		}

@@ -3,7 +3,6 @@
 package password
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,7 +12,7 @@ import (
 )
 
 func TestHasher(t *testing.T) {
-	ctx, h := context.Background(), New()
+	ctx, h := t.Context(), New()
 	one, err := h.Hash(ctx, "a good long one")
 	if err != nil {
 		t.Fatal(err)

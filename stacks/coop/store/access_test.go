@@ -3,7 +3,6 @@
 package store_test
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"testing"
@@ -16,7 +15,7 @@ import (
 // TestNobodyElse: what isn't yours looks as if it weren't there, and what isn't
 // your role is refused.
 func TestNobodyElse(t *testing.T) {
-	c, ctx := enlist(t, storetest.SQLite(t)), context.Background()
+	c, ctx := enlist(t, storetest.SQLite(t)), t.Context()
 	other := c.moreCouriers(t, "other")[0]
 	job := c.taken(t)
 	quote, err := c.app.Quote(ctx, c.client, c.basket())
@@ -60,7 +59,7 @@ func TestNobodyElse(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 func TestBaskets(t *testing.T) {
-	c, ctx := enlist(t, storetest.SQLite(t)), context.Background()
+	c, ctx := enlist(t, storetest.SQLite(t)), t.Context()
 	for name, want := range map[string]struct {
 		change func(*coop.Basket)
 		key    string
@@ -97,7 +96,7 @@ func TestBaskets(t *testing.T) {
 
 // TestSettingsFromNowOn: an order keeps the price that it was quoted at.
 func TestSettingsFromNowOn(t *testing.T) {
-	c, ctx := enlist(t, storetest.SQLite(t)), context.Background()
+	c, ctx := enlist(t, storetest.SQLite(t)), t.Context()
 	before, err := c.app.Quote(ctx, c.client, c.basket())
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +135,7 @@ func TestAudit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := storetest.SQLiteFile(t)
-			c, ctx := enlist(t, storetest.Open(t, "sqlite:"+path)), context.Background()
+			c, ctx := enlist(t, storetest.Open(t, "sqlite:"+path)), t.Context()
 			job := c.taken(t)
 			v, err := c.app.Order(ctx, c.client, job)
 			if err != nil {
@@ -167,7 +166,7 @@ func TestAudit(t *testing.T) {
 
 // TestReverse: a reversal posts the opposite, once.
 func TestReverse(t *testing.T) {
-	c, ctx := enlist(t, storetest.SQLite(t)), context.Background()
+	c, ctx := enlist(t, storetest.SQLite(t)), t.Context()
 	job := c.taken(t)
 	v, err := c.app.Order(ctx, c.client, job)
 	if err != nil {

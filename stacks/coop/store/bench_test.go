@@ -3,7 +3,6 @@
 package store_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -28,7 +27,7 @@ func priced(c crew) coop.Quote {
 func BenchmarkPlaceOrder(b *testing.B) {
 	db := storetest.SQLite(b)
 	c := enlist(b, db)
-	ctx := context.Background()
+	ctx := b.Context()
 	for b.Loop() {
 		q := priced(c)
 		if err := db.Write(ctx, func(tx coop.Tx) error { return tx.AddQuote(ctx, q) }); err != nil {

@@ -3,7 +3,6 @@
 package store_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -24,7 +23,7 @@ func key(err error) string {
 
 func (c crew) moreCouriers(t *testing.T, names ...string) (list []coop.Member) {
 	t.Helper()
-	ctx := context.Background()
+	ctx := t.Context()
 	for _, name := range names {
 		token, err := c.app.SignUp(ctx, coop.SignUp{Name: name, Email: name + "@example.org", Password: "ten letters", From: "198.51.100.1/32"})
 		if err != nil {
@@ -47,7 +46,7 @@ func (c crew) moreCouriers(t *testing.T, names ...string) (list []coop.Member) {
 
 func (c crew) order(t *testing.T) string {
 	t.Helper()
-	ctx := context.Background()
+	ctx := t.Context()
 	q, err := c.app.Quote(ctx, c.client, c.basket())
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +60,7 @@ func (c crew) order(t *testing.T) string {
 
 func (c crew) offer(t *testing.T, who coop.Member) *coop.OfferedJob {
 	t.Helper()
-	d, err := c.app.CourierDesk(context.Background(), who)
+	d, err := c.app.CourierDesk(t.Context(), who)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +85,7 @@ func inTime(t *testing.T, fn func(t *testing.T, s *store.Store, c crew)) {
 // doesn't answer is asked again only after everybody else.
 func TestQueue(t *testing.T) {
 	inTime(t, func(t *testing.T, _ *store.Store, c crew) {
-		ctx := context.Background()
+		ctx := t.Context()
 		who := c.moreCouriers(t, "first", "second")
 		for _, m := range who {
 			if err := c.app.SetOnline(ctx, m, true); err != nil {
@@ -154,7 +153,7 @@ func TestQueue(t *testing.T) {
 
 func TestLinksAndSessionsEnd(t *testing.T) {
 	inTime(t, func(t *testing.T, _ *store.Store, c crew) {
-		ctx := context.Background()
+		ctx := t.Context()
 		if _, err := c.app.NewAdminLink(ctx, false); key(err) != "has_admin" {
 			t.Errorf("a second first admin: %v", err)
 		}
@@ -193,7 +192,7 @@ func TestLinksAndSessionsEnd(t *testing.T) {
 
 func TestTriesAreLimited(t *testing.T) {
 	inTime(t, func(t *testing.T, _ *store.Store, c crew) {
-		ctx := context.Background()
+		ctx := t.Context()
 		in := func(password, from string) string {
 			_, err := c.app.SignIn(ctx, "Client@Example.org ", password, from)
 			return key(err)
@@ -239,7 +238,7 @@ func TestTriesAreLimited(t *testing.T) {
 // taken is an order that the courier has accepted.
 func (c crew) taken(t *testing.T) string {
 	t.Helper()
-	ctx, job := context.Background(), c.order(t)
+	ctx, job := t.Context(), c.order(t)
 	if err := c.app.SetOnline(ctx, c.courier, true); err != nil {
 		t.Fatal(err)
 	}

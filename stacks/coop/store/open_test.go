@@ -20,7 +20,7 @@ import (
 )
 
 func TestOpen(t *testing.T) {
-	ctx := context.Background()
+	ctx := t.Context()
 	old := filepath.Join(t.TempDir(), "old.db")
 	newer := storetest.SQLiteFile(t)
 	for path, do := range map[string]string{old: "create table x (id text)", newer: "insert into goose_db_version (version_id, is_applied) values (999, 1)"} {
@@ -96,7 +96,7 @@ func TestSchemaVersion(t *testing.T) {
 	}
 	sources := p.ListSources()
 	same(t, sources[len(sources)-1].Version, int64(store.SchemaVersion))
-	ctx := context.Background()
+	ctx := t.Context()
 	if _, err := p.DownTo(ctx, 0); err != nil {
 		t.Fatalf("down: %v", err)
 	}

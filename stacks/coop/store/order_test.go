@@ -28,7 +28,7 @@ type crew struct {
 
 func enlist(tb testing.TB, s *store.Store) crew {
 	tb.Helper()
-	ctx := context.Background()
+	ctx := tb.Context()
 	c := crew{app: coop.New(s, plain{}, coop.Config{Currency: "EUR"})}
 	must := func(err error) {
 		tb.Helper()
@@ -72,7 +72,7 @@ func (c crew) basket() coop.Basket {
 }
 
 func checkWholeOrder(t *testing.T, s *store.Store) {
-	ctx, c := context.Background(), enlist(t, s)
+	ctx, c := t.Context(), enlist(t, s)
 	step := func(what string, err error) {
 		t.Helper()
 		if err != nil {

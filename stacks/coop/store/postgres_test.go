@@ -39,7 +39,7 @@ func newCluster(t *testing.T) *cluster {
 	if _, err := os.Stat(postgresBin + "postgres"); err != nil {
 		t.Fatal(needPostgres)
 	}
-	dir, err := os.MkdirTemp("", "coop-pg-")
+	dir, err := os.MkdirTemp("", "coop-pg-") //nolint:usetesting // PostgreSQL runs as another user, and its socket wants a short path
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func (c *cluster) wait(t *testing.T, log string) {
 	t.Helper()
 	db := c.admin(t)
 	defer func() { _ = db.Close() }()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for db.PingContext(ctx) != nil {
 		if ctx.Err() != nil {
@@ -137,7 +137,7 @@ func (c *cluster) database(t *testing.T) string {
 	if _, err := db.Exec("create database " + name); err != nil {
 		t.Fatal(err)
 	}
-	if err := storetest.Migrate(context.Background(), goose.DialectPostgres, "pgx", c.address(name)); err != nil {
+	if err := storetest.Migrate(t.Context(), goose.DialectPostgres, "pgx", c.address(name)); err != nil {
 		t.Fatal(err)
 	}
 	return c.address(name)

@@ -51,7 +51,7 @@ var at = time.Date(2026, 5, 1, 12, 0, 0, 123e6, time.UTC) //nolint:gochecknoglob
 
 func write(t *testing.T, s *store.Store, fn func(context.Context, coop.Tx) error) {
 	t.Helper()
-	ctx := context.Background()
+	ctx := t.Context()
 	if err := s.Write(ctx, func(tx coop.Tx) error { return fn(ctx, tx) }); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func write(t *testing.T, s *store.Store, fn func(context.Context, coop.Tx) error
 
 func read(t *testing.T, s *store.Store, fn func(context.Context, coop.Tx) error) {
 	t.Helper()
-	ctx := context.Background()
+	ctx := t.Context()
 	if err := s.Read(ctx, func(tx coop.Tx) error { return fn(ctx, tx) }); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func checkPeople(t *testing.T, s *store.Store) {
 		same(t, errors.Is(missing, coop.ErrMissing), true)
 		return errors.Join(err, e, e2, e3, e4)
 	})
-	ctx := context.Background()
+	ctx := t.Context()
 	if s.Write(ctx, func(tx coop.Tx) error {
 		twin := member("twin")
 		twin.Email = ada.Email
@@ -146,7 +146,7 @@ func checkDoors(t *testing.T, s *store.Store) {
 }
 
 func checkRollback(t *testing.T, s *store.Store) {
-	ctx, stop := context.Background(), errors.New("stop")
+	ctx, stop := t.Context(), errors.New("stop")
 	err := s.Write(ctx, func(tx coop.Tx) error {
 		if err := tx.AddMember(ctx, member("ada")); err != nil {
 			return err
@@ -167,7 +167,7 @@ func checkRollback(t *testing.T, s *store.Store) {
 }
 
 func checkReadOnly(t *testing.T, s *store.Store) {
-	ctx := context.Background()
+	ctx := t.Context()
 	if s.Read(ctx, func(tx coop.Tx) error { return tx.AddMember(ctx, member("ada")) }) == nil {
 		t.Error("a read transaction wrote")
 	}
@@ -228,7 +228,7 @@ func checkOrders(t *testing.T, s *store.Store) {
 		same(t, menu, []coop.Offering{{ID: "item", ProviderID: "shop", Name: "Stew", Unit: "EUR", Price: 1600, CreatedAt: at}})
 		return errors.Join(e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13)
 	})
-	ctx := context.Background()
+	ctx := t.Context()
 	if s.Write(ctx, func(tx coop.Tx) error {
 		q := coop.Quote{ID: "q2", Unit: "EUR", Price: coop.Price{Goods: 10}, Shares: coop.Shares{Provider: 9},
 			Request: coop.Request{ID: "r2", CustomerID: "cas", ProviderID: "shop"}}

@@ -43,7 +43,7 @@ func checkBooks(t *testing.T, s *store.Store) {
 		same(t, wrong, int64(0))
 		return errors.Join(e1, e2, e3, e4, e5, e6, e7, e8, e9)
 	})
-	ctx := context.Background()
+	ctx := t.Context()
 	if s.Write(ctx, func(tx coop.Tx) error {
 		twice := x
 		twice.ID = "t3"
@@ -111,7 +111,7 @@ func checkTwoClaims(t *testing.T, s *store.Store) {
 		_, _, _, err := seed(ctx, tx)
 		return err
 	})
-	ctx := context.Background()
+	ctx := t.Context()
 	var wg sync.WaitGroup
 	results := make(chan error, 8)
 	for range 8 {
@@ -145,7 +145,7 @@ func checkTwoClaims(t *testing.T, s *store.Store) {
 // checkTwoStores has two open stores append to one log at once: no event is lost
 // and the chain holds.
 func checkTwoStores(t *testing.T, a, b *store.Store) {
-	ctx := context.Background()
+	ctx := t.Context()
 	var wg sync.WaitGroup
 	for _, s := range []*store.Store{a, b, a, b} {
 		wg.Go(func() {

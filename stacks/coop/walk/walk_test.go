@@ -3,7 +3,6 @@
 package walk_test
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -32,7 +31,7 @@ func platform(t *testing.T) (*coop.App, *httptest.Server) {
 
 func TestOrder(t *testing.T) {
 	app, srv := platform(t)
-	ctx := context.Background()
+	ctx := t.Context()
 	link, err := app.NewAdminLink(ctx, false)
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +58,7 @@ func TestOrder(t *testing.T) {
 
 func TestVerifyNotices(t *testing.T) {
 	app, srv := platform(t)
-	ctx := context.Background()
+	ctx := t.Context()
 	link, err := app.NewAdminLink(ctx, false)
 	if err != nil {
 		t.Fatal(err)

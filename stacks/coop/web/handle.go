@@ -94,7 +94,7 @@ func parseForm(r *http.Request) error {
 func (s *Server) who(r *http.Request) (coop.Member, error) {
 	c, err := r.Cookie(sessionCookie)
 	if err != nil || c.Value == "" {
-		return coop.Member{}, nil
+		return coop.Member{}, nil //nolint:nilerr // no cookie, nobody
 	}
 	m, err := s.app.Who(r.Context(), c.Value)
 	if p, ok := coop.ProblemOf(err); ok && p.Kind == coop.SignIn {
@@ -117,7 +117,7 @@ func (s *Server) signedOut(w http.ResponseWriter) {
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, who coop.Member, err error) {
 	p, ok := coop.ProblemOf(err)
 	if !ok {
-		s.cfg.Log.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		s.cfg.Log.Error("a request failed", "method", r.Method, "route", r.Pattern, "error", err)
 		p = &coop.Problem{Key: "ours"}
 	}
 	if p.Kind == coop.SignIn {
@@ -156,7 +156,7 @@ func status(p *coop.Problem) int {
 func (s *Server) show(w http.ResponseWriter, r *http.Request, who coop.Member, v view, p *coop.Problem) {
 	var body bytes.Buffer
 	if err := s.pages[v.page].ExecuteTemplate(&body, "layout.html", s.paper(r, who, v, p)); err != nil {
-		s.cfg.Log.Error("a page failed", "page", v.page, "path", r.URL.Path, "error", err)
+		s.cfg.Log.Error("a page failed", "page", v.page, "route", r.Pattern, "error", err)
 		http.Error(w, "Something went wrong on our side. Please try again.", http.StatusInternalServerError)
 		return
 	}

@@ -106,7 +106,7 @@ func (s *Server) around(next http.Handler) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.BodySize)
 		defer func() {
 			if v := recover(); v != nil {
-				s.cfg.Log.Error("a page failed", "method", r.Method, "path", r.URL.Path, "panic", v)
+				s.cfg.Log.Error("a page failed", "method", r.Method, "route", r.Pattern, "panic", v)
 				http.Error(w, "Something went wrong on our side. Please try again.", http.StatusInternalServerError)
 			}
 		}()

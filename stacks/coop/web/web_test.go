@@ -3,7 +3,6 @@
 package web_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -150,7 +149,7 @@ func TestLimits(t *testing.T) {
 // TestEveryPage walks an order and then reads every page, as everybody who may,
 // in every language, and checks what a page must be.
 func TestEveryPage(t *testing.T) {
-	s, ctx := newSite(t), context.Background()
+	s, ctx := newSite(t), t.Context()
 	link, err := s.app.NewAdminLink(ctx, false)
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +199,7 @@ func TestEveryPage(t *testing.T) {
 // tells a transaction's id.
 func (s site) underWay(t *testing.T, shop, cookie string, who map[string]coop.Member) (quote, job, refused, transaction string) {
 	t.Helper()
-	ctx := context.Background()
+	ctx := t.Context()
 	check := func(err error) {
 		t.Helper()
 		if err != nil {

@@ -45,7 +45,7 @@ func Migrate(ctx context.Context, dialect goose.Dialect, driver, dsn string) err
 func SQLiteFile(tb testing.TB) string {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "coop.db")
-	if err := Migrate(context.Background(), goose.DialectSQLite3, "sqlite", store.SQLiteDSN(path)); err != nil {
+	if err := Migrate(tb.Context(), goose.DialectSQLite3, "sqlite", store.SQLiteDSN(path)); err != nil {
 		tb.Fatal(err)
 	}
 	return path
@@ -60,7 +60,7 @@ func SQLite(tb testing.TB) *store.Store {
 // Open opens a database for the length of a test.
 func Open(tb testing.TB, address string) *store.Store {
 	tb.Helper()
-	s, err := store.Open(context.Background(), address, "")
+	s, err := store.Open(tb.Context(), address, "")
 	if err != nil {
 		tb.Fatal(err)
 	}
