@@ -154,17 +154,6 @@ func (OS) Create(path string, data io.Reader, a Attr) (err error) {
 	return file.Chmod(a.Mode)
 }
 
-// Append implements [Disk].
-func (OS) Append(path string, data []byte) (err error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	_, err = file.Write(data)
-	return err
-}
-
 // SyncFile implements [Disk].
 func (OS) SyncFile(path string) error { return syncPath(path) }
 

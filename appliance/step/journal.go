@@ -56,20 +56,3 @@ type Event struct {
 	At       time.Time     `json:"at"`
 	Duration time.Duration `json:"duration_ns,omitempty"`
 }
-
-// Discard is a journal for operations that need no resume, such as a dry run
-// in a test. Nothing that changes a machine may use it.
-type Discard struct{}
-
-var _ Journal = Discard{}
-
-// Open implements [Journal].
-func (Discard) Open(context.Context, string, string, time.Time) (string, bool, error) {
-	return "discard", false, nil
-}
-
-// Record implements [Journal].
-func (Discard) Record(context.Context, Event) error { return nil }
-
-// Close implements [Journal].
-func (Discard) Close(context.Context, string, Outcome, time.Time) error { return nil }
