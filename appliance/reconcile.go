@@ -125,6 +125,10 @@ func (l *look) run(ctx context.Context) error {
 		return err
 	}
 	failed := l.raise(ctx)
+	if ctx.Err() != nil {
+		// Whoever wants the stack now must find the edge pointed as it was.
+		return context.Cause(ctx)
+	}
 	l.judge(ctx)
 	if err := l.point(ctx); err != nil {
 		// The edge is told again and again; until then it needs what it knows.
@@ -136,9 +140,15 @@ func (l *look) run(ctx context.Context) error {
 	return errors.Join(failed, l.dismiss(ctx))
 }
 
-func (l *look) see(ctx context.Context) (err error) {
-	l.containers, err = l.Engine.List(ctx, l.stack)
-	return err
+// see lists the containers. A list that did not come leaves the last one: an
+// empty one would say that nothing runs, and point the edge at nothing.
+func (l *look) see(ctx context.Context) error {
+	all, err := l.Engine.List(ctx, l.stack)
+	if err != nil {
+		return err
+	}
+	l.containers = all
+	return nil
 }
 
 func (l *look) meet(ctx context.Context, row Release) error {
