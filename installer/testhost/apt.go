@@ -4,6 +4,7 @@ package testhost
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -12,13 +13,8 @@ import (
 	"strings"
 )
 
-// The mirrors of a machine where the build machine's own apt configuration names none.
-const (
-	defaultArchive  = "http://deb.debian.org/debian"
-	defaultSecurity = "http://deb.debian.org/debian-security"
-)
-
-// mirrors are the addresses of Debian's two archives.
+// mirrors are the addresses of Debian's two archives; empty where the build
+// machine's own apt configuration names none.
 type mirrors struct{ Archive, Security string }
 
 // hostMirrors reads which mirrors the build machine itself uses, so that a machine is fetched from where its host is.
@@ -104,17 +100,10 @@ func parseDeb822(text string) []aptEntry {
 }
 
 func chooseMirrors(entries []aptEntry, codename string) mirrors {
-	m := mirrors{Archive: defaultArchive, Security: defaultSecurity}
 	if codename == "" {
-		return m
+		return mirrors{}
 	}
-	if uri := mirrorOf(entries, codename); uri != "" {
-		m.Archive = uri
-	}
-	if uri := mirrorOf(entries, codename+"-security"); uri != "" {
-		m.Security = uri
-	}
-	return m
+	return mirrors{Archive: mirrorOf(entries, codename), Security: mirrorOf(entries, codename+"-security")}
 }
 
 // mirrorOf returns the first web address that serves a suite.
@@ -134,6 +123,17 @@ func mirrorOf(entries []aptEntry, suite string) string {
 
 // sourcesList is a server's sources.list: the suite, its updates and its security updates.
 func (m mirrors) sourcesList(suite string) string {
-	return fmt.Sprintf("deb %[1]s %[3]s main\ndeb %[1]s %[3]s-updates main\ndeb %[2]s %[3]s-security main\n",
-		m.Archive, m.Security, suite)
+	list := fmt.Sprintf("deb %[1]s %[2]s main\ndeb %[1]s %[2]s-updates main\n", m.Archive, suite)
+	if m.Security != "" {
+		list += fmt.Sprintf("deb %s %s-security main\n", m.Security, suite)
+	}
+	return list
+}
+
+// archive is the mirror that a root is made from.
+func (m mirrors) archive() (string, error) {
+	if m.Archive == "" {
+		return "", errors.New("apt's sources on this machine name no Debian mirror that a test machine could be made from: the tests need a Debian with its usual sources")
+	}
+	return m.Archive, nil
 }

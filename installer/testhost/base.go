@@ -108,8 +108,11 @@ func exists(path string) bool {
 }
 
 func (r recipe) make(ctx context.Context, dir string) error {
-	_, err := run(ctx, "debootstrap", "--variant=minbase", "--include="+strings.Join(r.Packages, ","),
-		r.Suite, dir, hostMirrors().Archive)
+	mirror, err := hostMirrors().archive()
+	if err != nil {
+		return err
+	}
+	_, err = run(ctx, "debootstrap", "--variant=minbase", "--include="+strings.Join(r.Packages, ","), r.Suite, dir, mirror)
 	if err != nil {
 		return err
 	}

@@ -46,9 +46,9 @@ deb http://vendor.example/apt stable main
 		want     mirrors
 	}{
 		{"bookworm", mirrors{"https://mirror.example/debian", "http://security.example/debian-security"}},
-		{"trixie", mirrors{"http://one.example/debian", defaultSecurity}},
-		{"forky", mirrors{defaultArchive, defaultSecurity}},
-		{"", mirrors{defaultArchive, defaultSecurity}},
+		{"trixie", mirrors{"http://one.example/debian", ""}},
+		{"forky", mirrors{}},
+		{"", mirrors{}},
 	} {
 		if got := chooseMirrors(entries, c.codename); got != c.want {
 			t.Errorf("%s: %v", c.codename, got)

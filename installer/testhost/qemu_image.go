@@ -158,8 +158,12 @@ func (r recipe) makeTree(ctx context.Context, dir string, p platform) error {
 // debootstrap fills a root in two stages, the second under user emulation where the architecture is not the build machine's.
 // The files come between them, since the second stage makes the initial ramdisk.
 func (r recipe) debootstrap(ctx context.Context, root string, p platform) error {
-	_, err := run(ctx, "nice", "-n", "5", "debootstrap", "--foreign", "--arch="+r.Arch, "--variant=minbase",
-		"--include="+strings.Join(r.Packages, ","), r.Suite, root, hostMirrors().Archive)
+	mirror, err := hostMirrors().archive()
+	if err != nil {
+		return err
+	}
+	_, err = run(ctx, "nice", "-n", "5", "debootstrap", "--foreign", "--arch="+r.Arch, "--variant=minbase",
+		"--include="+strings.Join(r.Packages, ","), r.Suite, root, mirror)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func inside(t *testing.T, ctx context.Context, m *testhost.Machine, a *Authority
 	if got, err := m.Output(ctx, "getent", "hosts", "rides.example"); err != nil || !strings.HasPrefix(got, m.IP.String()) {
 		t.Errorf("rides.example is %q, %v", got, err)
 	}
-	if got, err := m.Output(ctx, "getent", "hosts", "deb.debian.org"); err != nil {
+	if got, err := m.Output(ctx, "getent", "hosts", "www.debian.org"); err != nil {
 		t.Errorf("the world's names: %q, %v", got, err)
 	}
 	if err := m.WriteFile(ctx, "/root/root.pem", a.TLSRootPEM(), 0o644); err != nil {
