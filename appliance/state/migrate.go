@@ -18,14 +18,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate brings the file to this binary's form. Two processes that open a new
-// file at once take turns.
-func (d *DB) migrate(ctx context.Context) (err error) {
-	unlock, err := turn(ctx, d.path+".lock")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, unlock()) }()
+// migrate brings the file to this binary's form. The caller holds the turn.
+func (d *DB) migrate(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err

@@ -131,7 +131,15 @@ func connect(path string, query url.Values) (*DB, error) {
 // CloseFile closes the file. Closing it twice is harmless. ([DB.Close] ends a job.)
 func (d *DB) CloseFile() error { return d.sql.Close() }
 
-func (d *DB) prepare(ctx context.Context) error {
+// prepare makes the first connection and migrates, one process at a time: a new
+// file becomes one with a write-ahead log at the first connection, and SQLite
+// refuses that switch at once, without waiting, while another one looks.
+func (d *DB) prepare(ctx context.Context) (err error) {
+	unlock, err := turn(ctx, d.path+".lock")
+	if err != nil {
+		return unusable(d.path, err)
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	if err := d.checkFile(ctx); err != nil {
 		return err
 	}
