@@ -364,7 +364,7 @@ func TestUninstallPlans(t *testing.T) {
 	if got := ids(Removal{}); strings.Contains(got, "data") || strings.Contains(got, "users") {
 		t.Errorf("without --purge: %s", got)
 	}
-	if got := ids(Removal{Purge: true}); !strings.HasSuffix(got, "packages engine data users program remains") {
+	if got := ids(Removal{Purge: true}); !strings.HasSuffix(got, "packages engine data users program remains forget") {
 		t.Errorf("with --purge: %s", got)
 	}
 }

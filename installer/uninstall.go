@@ -76,7 +76,7 @@ func Uninstall(r Removal, d Deps, s Sweeper) (step.Plan, *Remains, error) {
 	plan := step.Plan{Name: "uninstall"}
 	for _, one := range []func() (step.Step, bool){
 		u.daemon, u.containers, u.edge, u.firewall, u.updates, u.swap, u.mark,
-		u.packages, u.engine, u.data, u.users, u.program, u.remains,
+		u.packages, u.engine, u.data, u.users, u.program, u.remains, u.forget,
 	} {
 		if s, needed := one(); needed {
 			plan.Steps = append(plan.Steps, s)
@@ -191,19 +191,45 @@ func (u *uninstall) mark() (step.Step, bool) {
 	}, err == nil && !u.r.Purge
 }
 
+// data leaves the record where it is: a removal that is killed half-way has to
+// know, when it goes on, what was there before us and by what name to ask.
 func (u *uninstall) data() (step.Step, bool) {
-	folders := []string{u.Paths.Var(), u.Paths.ConfigDir()}
 	return step.Step{
 		ID:      "data",
-		Effects: effect("removes", folders...),
-		Done:    func(context.Context) (bool, error) { return gone(folders...), nil },
+		Effects: effect("removes", u.Paths.Var(), u.Paths.ConfigDir()),
 		Do: func(context.Context, step.Report) error {
-			var errs []error
-			for _, f := range folders {
-				errs = append(errs, os.RemoveAll(f), u.Files.Disk.SyncDir(filepath.Dir(f)))
+			entries, err := os.ReadDir(u.Paths.Var())
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
 			}
-			return errors.Join(errs...)
+			for _, e := range entries {
+				path := filepath.Join(u.Paths.Var(), e.Name())
+				if path == RecordPath(u.Paths) {
+					continue
+				}
+				if err := u.removeAll(path, e.IsDir()); err != nil {
+					return err
+				}
+			}
+			return u.Files.RemoveFolder(u.Paths.ConfigDir())
 		},
+	}, u.r.Purge
+}
+
+func (u *uninstall) removeAll(path string, folder bool) error {
+	if folder {
+		return u.Files.RemoveFolder(path)
+	}
+	return u.Files.Remove(path)
+}
+
+// forget is the last step of a removal for good: after it nothing is known here.
+func (u *uninstall) forget() (step.Step, bool) {
+	return step.Step{
+		ID:      "forget",
+		Effects: effect("removes", u.Paths.Var()),
+		Done:    func(context.Context) (bool, error) { return gone(u.Paths.Var()), nil },
+		Do:      func(context.Context, step.Report) error { return u.Files.RemoveFolder(u.Paths.Var()) },
 	}, u.r.Purge
 }
 
@@ -234,14 +260,16 @@ func (u *uninstall) program() (step.Step, bool) {
 		Effects: effect("removes", u.Paths.Programs(), link),
 		Done:    func(context.Context) (bool, error) { return gone(u.Paths.Programs(), link), nil },
 		Do: func(context.Context, step.Report) error {
-			return errors.Join(u.Files.Remove(link), os.RemoveAll(u.Paths.Programs()),
-				u.Files.Disk.SyncDir(filepath.Dir(u.Paths.Programs())))
+			return errors.Join(u.Files.Remove(link), u.Files.RemoveFolder(u.Paths.Programs()))
 		},
 	}, true
 }
 
 // Root tells whether this process may change the machine.
 func Root() bool { return os.Geteuid() == 0 }
+
+// HasData tells whether there is anything that a person could want to keep.
+func HasData(d Deps) bool { return !gone(d.Paths.Var(), d.Paths.ConfigDir()) }
 
 // BoxName is what a person types to remove the data for good: the domain of the
 // installation, or "rochdale" where its record is gone.

@@ -108,6 +108,9 @@ func (u *uninstall) removePackages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if list, err = u.unneeded(ctx, list); err != nil {
+		return err
+	}
 	if len(list) > 0 {
 		if err := u.apt().Remove(ctx, list...); err != nil {
 			return aptProblem("uninstall.packages-failed", err)
@@ -120,6 +123,40 @@ func (u *uninstall) removePackages(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// unneeded are those of the list that can go without taking anything along that
+// was here before us or that somebody asked for: apt removes whatever depends
+// on what it removes.
+func (u *uninstall) unneeded(ctx context.Context, list []string) ([]string, error) {
+	manual, err := u.apt().Manual(ctx)
+	if err != nil {
+		return nil, err
+	}
+	harmless := func(list []string) (bool, error) {
+		all, err := u.apt().WouldRemove(ctx, list...)
+		return !slices.ContainsFunc(all, func(name string) bool {
+			return !slices.Contains(list, name) && (contains(u.record.Before, name) || slices.Contains(manual, name))
+		}), err
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	if ok, err := harmless(list); ok || err != nil {
+		return list, err
+	}
+	var out []string
+	for _, name := range list {
+		more := append(slices.Clone(out), name)
+		ok, err := harmless(more)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = more
+		}
+	}
+	return out, nil
 }
 
 // removeOrphans removes what apt itself calls no longer needed, of the packages
@@ -135,8 +172,8 @@ func (u *uninstall) removeOrphans(ctx context.Context) (more bool, err error) {
 			list = append(list, name)
 		}
 	}
-	if len(list) == 0 {
-		return false, nil
+	if list, err = u.unneeded(ctx, list); err != nil || len(list) == 0 {
+		return false, err
 	}
 	if err := u.apt().Remove(ctx, list...); err != nil {
 		return false, aptProblem("uninstall.packages-failed", err)
@@ -244,7 +281,9 @@ func (u *uninstall) whatIsLeft(ctx context.Context) ([]Remain, error) {
 			list = append(list, Remain{kind, path})
 		}
 	}
-	add("data", u.Paths.Var())
+	if !u.r.Purge { // else it goes after this
+		add("data", u.Paths.Var())
+	}
 	add("configuration", u.Paths.ConfigDir())
 	add("engine", u.at("var/lib/docker"))
 	add("settings", u.at("etc/docker/daemon.json"))

@@ -76,11 +76,21 @@ func (a Apt) Repair(ctx context.Context) error {
 // Orphans lists packages that came for the sake of others and that none needs
 // or recommends now. That one is only suggested does not keep it.
 func (a Apt) Orphans(ctx context.Context) ([]string, error) {
-	r, err := a.Runner.Run(ctx, Command{Name: "apt-get", Env: aptEnv(), Args: []string{
-		"-q", "-y", "-o", "Debug::NoLocking=1", "-o", "APT::AutoRemove::SuggestsImportant=false", "--simulate", "autoremove",
-	}})
+	return a.simulate(ctx, "-o", "APT::AutoRemove::SuggestsImportant=false", "autoremove")
+}
+
+// WouldRemove lists all that [Apt.Remove] would remove: the packages, and those
+// that can not be without them.
+func (a Apt) WouldRemove(ctx context.Context, packages ...string) ([]string, error) {
+	return a.simulate(ctx, append([]string{"remove"}, packages...)...)
+}
+
+// simulate lists what a run of apt-get would remove. It takes no lock.
+func (a Apt) simulate(ctx context.Context, args ...string) ([]string, error) {
+	args = append([]string{"-q", "-y", "-o", "Debug::NoLocking=1", "--simulate"}, args...)
+	r, err := a.Runner.Run(ctx, Command{Name: "apt-get", Env: aptEnv(), Args: args})
 	if err != nil {
-		return nil, fmt.Errorf("ask apt what nothing needs: %w", err)
+		return nil, fmt.Errorf("ask apt what it would remove: %w", err)
 	}
 	var list []string
 	for line := range strings.Lines(string(r.Stdout)) {
@@ -89,6 +99,12 @@ func (a Apt) Orphans(ctx context.Context) ([]string, error) {
 		}
 	}
 	return list, nil
+}
+
+// Manual lists the packages that somebody asked for by name.
+func (a Apt) Manual(ctx context.Context) ([]string, error) {
+	r, err := a.Runner.Run(ctx, Command{Name: "apt-mark", Args: []string{"showmanual"}})
+	return strings.Fields(string(r.Stdout)), err
 }
 
 // Hold keeps packages at their version until Unhold.

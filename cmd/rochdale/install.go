@@ -45,6 +45,14 @@ func (a *app) install(ctx context.Context, c *cobra.Command, o *installer.Option
 		return err
 	}
 	deps := installer.RealDeps(box{client: api.NewClient(a.paths.DaemonSocket())})
+	if a.flags.Plan || !installer.Root() {
+		return a.lookAndInstall(ctx, deps, o)
+	}
+	// Nobody else may change the machine between the look at it and the end.
+	return locked(deps, func() error { return a.lookAndInstall(ctx, deps, o) })
+}
+
+func (a *app) lookAndInstall(ctx context.Context, deps installer.Deps, o *installer.Options) error {
 	facts, found := installer.Preflight(ctx, installer.RealProbe(), *o)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -93,13 +101,8 @@ func (a *app) agree(ctx context.Context, plan step.Plan) (bool, error) {
 	return a.confirm(ctx, "install.confirm")
 }
 
-// carryOut runs a plan under the installer's lock, journalled in the box's state.
+// carryOut runs a plan, journalled in the box's state.
 func (a *app) carryOut(ctx context.Context, deps installer.Deps, plan step.Plan) (err error) {
-	lock, err := installer.TakeLock(deps)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Release()) }()
 	if err := installer.Prepare(deps); err != nil {
 		return err
 	}

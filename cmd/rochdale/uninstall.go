@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -37,27 +38,38 @@ func (a *app) uninstall(ctx context.Context, r installer.Removal, confirm string
 	if !installer.Present(deps) {
 		return appliance.Problem("uninstall.nothing-there", nil).WithCode(appliance.ExitNotThere)
 	}
+	if a.flags.Plan {
+		plan, _, err := installer.Uninstall(r, deps, sweeper{})
+		if err != nil {
+			return err
+		}
+		return a.printer.Plan(plan)
+	}
+	// Nobody else may change the machine between the plan and its end.
+	return locked(deps, func() error { return a.remove(ctx, r, confirm, deps) })
+}
+
+func (a *app) remove(ctx context.Context, r installer.Removal, confirm string, deps installer.Deps) error {
 	plan, remains, err := installer.Uninstall(r, deps, sweeper{})
 	if err != nil {
 		return err
 	}
-	if a.flags.Plan {
-		return a.printer.Plan(plan)
-	}
 	if agreed, err := a.agreeToRemove(ctx, r, confirm, deps, plan); err != nil || !agreed {
-		return err
-	}
-	lock, err := installer.TakeLock(deps)
-	if err != nil {
 		return err
 	}
 	if err := plan.Run(ctx, installer.NewRemovalJournal(deps), a.printer.Event); err != nil {
 		return withLog(err, "journalctl -u rochdale-apt")
 	}
-	if err := lock.Release(); err != nil {
+	return a.removed(remains)
+}
+
+// locked does something while this process alone installs or removes.
+func locked(deps installer.Deps, do func() error) error {
+	lock, err := installer.TakeLock(deps)
+	if err != nil {
 		return err
 	}
-	return a.removed(remains)
+	return errors.Join(do(), lock.Release())
 }
 
 // agreeToRemove asks before anything goes; before data goes, for the name.
@@ -67,7 +79,7 @@ func (a *app) agreeToRemove(ctx context.Context, r installer.Removal, confirm st
 			return false, err
 		}
 	}
-	if !r.Purge {
+	if !r.Purge || !installer.HasData(d) {
 		return a.confirm(ctx, "uninstall.confirm")
 	}
 	name := installer.BoxName(d)
