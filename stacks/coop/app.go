@@ -36,11 +36,12 @@ type App struct {
 	hash  Hasher
 	cfg   Config
 	flow  Flow
+	tries doorkeeper
 }
 
 // New returns the platform on a store whose schema is in place.
 func New(store Store, hash Hasher, cfg Config) *App {
-	return &App{store: store, hash: hash, cfg: cfg, flow: DeliveryFlow()}
+	return &App{store: store, hash: hash, cfg: cfg, flow: DeliveryFlow(), tries: newDoorkeeper()}
 }
 
 // Currency is the unit of every price.
@@ -124,18 +125,4 @@ func recorded(ctx context.Context, tx Tx, n note, data facts) (Event, error) {
 		return Event{}, err
 	}
 	return tx.Append(ctx, Event{ID: newID(), Subject: n.subject, Kind: n.kind, ActorID: n.actor, At: n.at, DeviceAt: n.at, Data: string(body)})
-}
-
-// limit counts an attempt in its own transaction, so that a refusal afterwards
-// doesn't undo the count. Who tried is kept as a hash only.
-func (a *App) limit(ctx context.Context, bucket string, most int64, window time.Duration) error {
-	var hits int64
-	err := a.store.Write(ctx, func(tx Tx) (err error) {
-		hits, err = tx.Hit(ctx, fingerprint(bucket), time.Now(), window)
-		return err
-	})
-	if err == nil && hits > most {
-		return problem(TooMany, "too_many")
-	}
-	return err
 }

@@ -211,7 +211,7 @@ func (a *App) tryPIN(ctx context.Context, who Member, jobID string) error {
 	if err != nil || !carries {
 		return err
 	}
-	return a.limit(ctx, "pin|"+jobID+"|"+who.ID, pinTries, tryWindow)
+	return limit(a.tries.pin, jobID+"|"+who.ID)
 }
 
 // Collect is the courier having the cash in hand. They wait for the next offer

@@ -118,9 +118,8 @@ func decide(ctx context.Context, tx Tx, o Offer, s OfferState, actor string, now
 	return record(ctx, tx, note{"job/" + o.JobID, "offer." + string(s), actor, now}, facts{"offer": o.ID, "worker": o.WorkerID})
 }
 
-// Sweep does what time brings: it ends offers that nobody answered, asks the
-// next courier, and forgets expired sessions and counters. It's cheap when there's
-// nothing to do, and safe to run in several processes at once.
+// Sweep does what time brings: it ends offers that nobody answered and asks the
+// next courier. It's cheap when there's nothing to do, and safe to run in several processes at once.
 func (a *App) Sweep(ctx context.Context) error {
 	idle := false
 	err := a.store.Read(ctx, func(tx Tx) error {
@@ -159,7 +158,7 @@ func nobodyWaits(ctx context.Context, tx Tx) (bool, error) {
 	return len(candidates) == 0, err
 }
 
-// Forget drops expired sessions, links and counters.
+// Forget drops expired sessions and links.
 func (a *App) Forget(ctx context.Context) error {
 	return a.store.Write(ctx, func(tx Tx) error { return tx.Forget(ctx, time.Now()) })
 }

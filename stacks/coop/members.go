@@ -11,17 +11,10 @@ import (
 	"unicode/utf8"
 )
 
-// How long things last and how often they may be tried.
+// How long things last.
 const (
 	SessionFor = 30 * 24 * time.Hour
 	LinkFor    = 24 * time.Hour
-
-	tryWindow        = 15 * time.Minute
-	signInsPerPlace  = 60  // from one client prefix
-	signInsPerTarget = 10  // to one account from one client prefix
-	signInsPerMember = 100 // to one account from everywhere
-	signUpsPerPlace  = 60
-	joinsPerPlace    = 20
 )
 
 // SignUp is what a new member tells.
@@ -35,7 +28,7 @@ type SignUp struct {
 
 // SignUp makes a member and signs them in. It returns the session's token.
 func (a *App) SignUp(ctx context.Context, in SignUp) (string, error) {
-	if err := a.limit(ctx, "sign-up|"+in.From, signUpsPerPlace, tryWindow); err != nil {
+	if err := limit(a.tries.signUp, in.From); err != nil {
 		return "", err
 	}
 	m, err := a.newMember(ctx, in)
@@ -105,22 +98,17 @@ func newSession(token, memberID string) Session {
 
 // SignIn returns a new session's token. A wrong address and a wrong password
 // take the same time and get the same answer.
-func (a *App) SignIn(ctx context.Context, email, password, from string) (string, error) {
+func (a *App) SignIn(ctx context.Context, email, password string, from Client) (string, error) {
 	email, _ = cleanEmail(email)
-	for _, l := range []struct {
-		bucket string
-		most   int64
-	}{{"sign-in|" + from, signInsPerPlace}, {"sign-in|" + from + "|" + email, signInsPerTarget}, {"sign-in||" + email, signInsPerMember}} {
-		if err := a.limit(ctx, l.bucket, l.most, tryWindow); err != nil {
-			return "", err
-		}
-	}
 	var m Member
 	err := a.store.Read(ctx, func(tx Tx) (err error) {
 		m, err = tx.MemberByEmail(ctx, email)
 		return err
 	})
 	if err != nil && !errors.Is(err, ErrMissing) {
+		return "", err
+	}
+	if err := a.tries.admit(ctx, m, email, from); err != nil {
 		return "", err
 	}
 	ok, err := a.hash.Matches(ctx, password, m.Password)
@@ -185,7 +173,7 @@ func (a *App) NewAdminLink(ctx context.Context, again bool) (string, error) {
 
 // LinkWorks says whether the link of the token can still be used.
 func (a *App) LinkWorks(ctx context.Context, token, from string) error {
-	if err := a.limit(ctx, "join|"+from, joinsPerPlace, tryWindow); err != nil {
+	if err := limit(a.tries.join, from); err != nil {
 		return err
 	}
 	return a.store.Read(ctx, func(tx Tx) error {

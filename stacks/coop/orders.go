@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	quoteFor        = 30 * time.Minute
-	quotesPerMember = 60
-	mostOfOneItem   = 50
+	quoteFor      = 30 * time.Minute
+	mostOfOneItem = 50
 )
 
 // Basket is what a customer puts together at a shop.
@@ -33,7 +32,7 @@ func (a *App) Quote(ctx context.Context, who Member, b Basket) (string, error) {
 	if who.ID == "" {
 		return "", problem(SignIn, "sign_in")
 	}
-	if err := a.limit(ctx, "quote|"+who.ID, quotesPerMember, tryWindow); err != nil {
+	if err := limit(a.tries.quote, who.ID); err != nil {
 		return "", err
 	}
 	r, tip, err := a.request(who, b)

@@ -40,7 +40,7 @@ type People interface {
 	CountRole(ctx context.Context, role Role) (int64, error)
 }
 
-// Doors keeps the ways in: sessions, links, and rate limits.
+// Doors keeps the ways in: sessions and links.
 type Doors interface {
 	AddSession(ctx context.Context, s Session) error
 	Session(ctx context.Context, tokenHash string) (Session, error)
@@ -50,9 +50,7 @@ type Doors interface {
 	Link(ctx context.Context, tokenHash string) (Link, error)
 	// UseLink marks an unused link as used, or returns ErrStale.
 	UseLink(ctx context.Context, tokenHash string, at time.Time) error
-	// Hit counts one attempt in the bucket's window and returns how many there were.
-	Hit(ctx context.Context, bucket string, now time.Time, window time.Duration) (int64, error)
-	// Forget drops what expired: sessions, links and windows.
+	// Forget drops what expired: sessions and links.
 	Forget(ctx context.Context, now time.Time) error
 }
 

@@ -36,12 +36,16 @@ const (
 // atOnce hashes take 38 MiB; the container has 128.
 const atOnce = 2
 
+// waiting is how many callers wait for room; whoever comes then is told at once.
+const waiting = 32
+
 // patience is how long one caller waits for room.
 const patience = 8 * time.Second
 
 // Hasher hashes passwords, at most two at a time in one process.
 type Hasher struct {
 	room chan struct{}
+	line chan struct{} // who computes or waits
 	// decoy is compared with when there's no such account, so that the answer
 	// takes as long as for one that exists.
 	decoy string
@@ -54,6 +58,7 @@ func New() *Hasher {
 	empty := strings.Repeat("\x00", saltBytes)
 	return &Hasher{
 		room:  make(chan struct{}, atOnce),
+		line:  make(chan struct{}, atOnce+waiting),
 		decoy: encode([]byte(empty), make([]byte, keyBytes)),
 	}
 }
@@ -87,6 +92,12 @@ func (h *Hasher) Matches(ctx context.Context, password, encoded string) (bool, e
 }
 
 func (h *Hasher) derive(ctx context.Context, password string, salt []byte) ([]byte, error) {
+	select {
+	case h.line <- struct{}{}:
+		defer func() { <-h.line }()
+	default:
+		return nil, &coop.Problem{Kind: coop.Busy, Key: "busy"}
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {

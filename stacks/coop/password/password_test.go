@@ -55,3 +55,18 @@ func TestRoom(t *testing.T) {
 		}
 	})
 }
+
+// TestLine: those who wait are bounded too; whoever comes then hears it at once.
+func TestLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New()
+		for range atOnce + waiting {
+			h.line <- struct{}{}
+		}
+		start := time.Now()
+		_, err := h.Hash(t.Context(), "x")
+		if p, ok := coop.ProblemOf(err); !ok || p.Kind != coop.Busy || time.Since(start) != 0 {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+	})
+}

@@ -3,6 +3,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -176,7 +177,7 @@ func TestLinksAndSessionsEnd(t *testing.T) {
 		if got := key(c.app.LinkWorks(ctx, link, "x")); got != "link" {
 			t.Errorf("a link outlives its day: %s", got)
 		}
-		token, err := c.app.SignIn(ctx, "client@example.org", "ten letters", "x")
+		token, err := c.app.SignIn(ctx, "client@example.org", "ten letters", coop.Client{Place: "x"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,28 +191,120 @@ func TestLinksAndSessionsEnd(t *testing.T) {
 	})
 }
 
-func TestTriesAreLimited(t *testing.T) {
+// TestStrangersWriteNothing: what somebody without an account tries leaves the
+// database as it was.
+func TestStrangersWriteNothing(t *testing.T) {
+	s := &counting{Store: storetest.SQLite(t)}
+	app, ctx := coop.New(s, plain{}, coop.Config{Currency: "EUR"}), t.Context()
+	in := coop.SignUp{Name: "x", Email: "x", Password: "short", From: "192.0.2.1/32"}
+	for range 100 {
+		_, e1 := app.SignIn(ctx, "nobody@example.org", "wrong", coop.Client{Place: "192.0.2.1/32", Device: "a.b"})
+		_, e2 := app.SignUp(ctx, in)
+		_, e3 := app.Join(ctx, "x", in)
+		e4 := app.LinkWorks(ctx, "x", "192.0.2.1/32")
+		if e1 == nil || e2 == nil || e3 == nil || e4 == nil {
+			t.Fatal("a stranger came in")
+		}
+	}
+	if s.writes != 0 {
+		t.Errorf("a stranger's tries made %d transactions that write", s.writes)
+	}
+}
+
+// counting counts the transactions that write.
+type counting struct {
+	coop.Store
+	writes int
+}
+
+func (s *counting) Write(ctx context.Context, fn func(coop.Tx) error) error {
+	s.writes++
+	return s.Store.Write(ctx, fn)
+}
+
+// TestNobodyLocksAnAccount: strangers who know the address can't keep a member
+// out, from wherever and however often they try.
+func TestNobodyLocksAnAccount(t *testing.T) {
 	inTime(t, func(t *testing.T, _ *store.Store, c crew) {
 		ctx := t.Context()
-		in := func(password, from string) string {
-			_, err := c.app.SignIn(ctx, "Client@Example.org ", password, from)
+		in := func(password, place, mark string) string {
+			_, err := c.app.SignIn(ctx, "Client@Example.org ", password, coop.Client{Place: place, Device: mark})
 			return key(err)
 		}
+		token, err := c.app.SignIn(ctx, "client@example.org", "ten letters", coop.Client{Place: "home"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mark, err := c.app.Mark(ctx, token)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for range 10 {
-			if got := in("wrong", "attacker"); got != "sign_in_wrong" {
+			if got := in("wrong", "attacker", ""); got != "sign_in_wrong" {
 				t.Fatal(got)
 			}
 		}
-		if got := in("ten letters", "attacker"); got != "too_many" {
+		if got := in("ten letters", "attacker", ""); got != "too_many" {
 			t.Errorf("an eleventh try: %s", got)
 		}
-		if got := in("ten letters", "home"); got != "<nil>" {
-			t.Errorf("an attacker locks the member out: %s", got)
+		if got := in("ten letters", "home", ""); got != "<nil>" {
+			t.Errorf("an attacker elsewhere locks the member out: %s", got)
 		}
-		time.Sleep(15 * time.Minute)
-		if got := in("ten letters", "attacker"); got != "<nil>" {
-			t.Errorf("after a while: %s", got)
+		if got := in("ten letters", "attacker", mark); got != "<nil>" {
+			t.Errorf("an attacker at the same address locks the member's own browser out: %s", got)
 		}
+		before := time.Now()
+		for i := range 300 {
+			if got := in("wrong", fmt.Sprint("bot ", i), ""); got != "sign_in_wrong" {
+				t.Fatal(got)
+			}
+		}
+		if took := time.Since(before); took < 5*time.Minute {
+			t.Errorf("300 tries from everywhere took only %s", took)
+		}
+		before = time.Now()
+		if got := in("ten letters", "home", mark); got != "<nil>" || time.Since(before) > 0 {
+			t.Errorf("many attackers hinder the member's own browser: %s after %s", got, time.Since(before))
+		}
+		if got := in("ten letters", "a new phone", ""); got != "<nil>" || time.Since(before) > 10*time.Second {
+			t.Errorf("a new browser among many attackers: %s after %s", got, time.Since(before))
+		}
+		other, err := c.app.Mark(ctx, session(t, c, "courier@example.org"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, wrong := range []string{other, "x" + mark, mark + "x", ".", "a.", mark[:5]} {
+			if got := in("ten letters", "attacker", wrong); got != "<nil>" && got != "too_many" {
+				t.Error(got)
+			}
+		}
+		for range 10 {
+			in("wrong", "attacker", other)
+		}
+		if got := in("ten letters", "attacker", other); got != "too_many" {
+			t.Errorf("another account's mark counts as this one's: %s", got)
+		}
+		for range 11 {
+			in("wrong", "anywhere", mark)
+		}
+		if got := in("ten letters", "anywhere", mark); got != "too_many" {
+			t.Errorf("a stolen mark guesses without end: %s", got)
+		}
+	})
+}
+
+func session(t *testing.T, c crew, email string) string {
+	t.Helper()
+	token, err := c.app.SignIn(t.Context(), email, "ten letters", coop.Client{Place: "home of " + email})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func TestTriesAreLimited(t *testing.T) {
+	inTime(t, func(t *testing.T, _ *store.Store, c crew) {
+		ctx := t.Context()
 		job := c.taken(t)
 		if err := c.app.PickUp(ctx, c.courier, job); err != nil {
 			t.Fatal(err)

@@ -54,7 +54,7 @@ func enlist(tb testing.TB, s *store.Store) crew {
 		if role != "" {
 			must(c.app.Grant(ctx, c.admin, m.ID, role))
 		}
-		m = who(c.app.SignIn(ctx, m.Email, "ten letters", "192.0.2.1/32"))
+		m = who(c.app.SignIn(ctx, m.Email, "ten letters", coop.Client{Place: "192.0.2.1/32"}))
 		*map[string]*coop.Member{"merchant": &c.merchant, "courier": &c.courier, "client": &c.client}[name] = m
 	}
 	c.shop, err = c.app.AddShop(ctx, c.merchant, "Soups", "1 Market Square")

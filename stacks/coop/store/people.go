@@ -109,20 +109,10 @@ func (t *tx) UseLink(ctx context.Context, tokenHash string, at time.Time) error 
 	return t.change(ctx, coop.ErrStale, "update links set used_at = ? where token_hash = ? and used_at = 0", coop.Millis(at), tokenHash)
 }
 
-func (t *tx) Hit(ctx context.Context, bucket string, now time.Time, window time.Duration) (int64, error) {
-	at := coop.Millis(now)
-	return one(ctx, t, number, `insert into limits (bucket, hits, ends_at) values (?, 1, ?)
-		on conflict (bucket) do update set
-			hits = case when limits.ends_at <= ? then 1 else limits.hits + 1 end,
-			ends_at = case when limits.ends_at <= ? then excluded.ends_at else limits.ends_at end
-		returning hits`, bucket, at+window.Milliseconds(), at, at)
-}
-
 func (t *tx) Forget(ctx context.Context, now time.Time) error {
 	for _, q := range []string{
 		"delete from sessions where expires_at <= ?",
 		"delete from links where expires_at <= ?",
-		"delete from limits where ends_at <= ?",
 	} {
 		if err := t.exec(ctx, q, coop.Millis(now)); err != nil {
 			return err

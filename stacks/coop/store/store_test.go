@@ -122,15 +122,6 @@ func checkDoors(t *testing.T, s *store.Store) {
 		old.TokenHash = "l1"
 		return errors.Join(tx.AddMember(ctx, member("ada")), tx.AddSession(ctx, session), tx.ReplaceLink(ctx, old), tx.ReplaceLink(ctx, link))
 	})
-	var hits []int64
-	for _, later := range []time.Duration{0, time.Second, time.Minute - 1, time.Minute, 61 * time.Second} {
-		write(t, s, func(ctx context.Context, tx coop.Tx) error {
-			n, err := tx.Hit(ctx, "bucket", at.Add(later), time.Minute)
-			hits = append(hits, n)
-			return err
-		})
-	}
-	same(t, hits, []int64{1, 2, 3, 1, 2})
 	write(t, s, func(ctx context.Context, tx coop.Tx) error {
 		got, err := tx.Session(ctx, "h")
 		same(t, got, session)

@@ -7,7 +7,18 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"rochdale/stacks/coop"
 )
+
+// client is where a request comes from, for limits on tries.
+func (s *Server) client(r *http.Request) coop.Client {
+	c := coop.Client{Place: s.place(r)}
+	if mark, err := r.Cookie(markCookie); err == nil {
+		c.Device = mark.Value
+	}
+	return c
+}
 
 // place is the client's address prefix, for rate limits: the whole IPv4 address,
 // or the /64 of an IPv6 one, since a household or a phone has all of that.

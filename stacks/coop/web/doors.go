@@ -22,8 +22,7 @@ func (s *Server) signUp(w http.ResponseWriter, r *http.Request, who coop.Member)
 	if err != nil {
 		return "", err
 	}
-	s.signedIn(w, token)
-	return local(r.URL.Query().Get("next")), nil
+	return local(r.URL.Query().Get("next")), s.signedIn(w, r, token)
 }
 
 // joinPage checks the link before anybody writes anything.
@@ -43,8 +42,7 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request, who coop.Member) (
 	if err != nil {
 		return "", err
 	}
-	s.signedIn(w, token)
-	return "/members", nil
+	return "/members", s.signedIn(w, r, token)
 }
 
 func (s *Server) signInPage(r *http.Request, who coop.Member) (view, error) {
@@ -57,12 +55,11 @@ func (s *Server) signInPage(r *http.Request, who coop.Member) (view, error) {
 
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request, _ coop.Member) (string, error) {
 	f := r.PostForm
-	token, err := s.app.SignIn(r.Context(), f.Get("email"), f.Get("password"), s.place(r))
+	token, err := s.app.SignIn(r.Context(), f.Get("email"), f.Get("password"), s.client(r))
 	if err != nil {
 		return "", err
 	}
-	s.signedIn(w, token)
-	return local(f.Get("next")), nil
+	return local(f.Get("next")), s.signedIn(w, r, token)
 }
 
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request, _ coop.Member) (string, error) {

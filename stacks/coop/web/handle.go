@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"rochdale/stacks/coop"
 )
@@ -15,6 +16,10 @@ import (
 const (
 	sessionCookie = "__Host-session"
 	langCookie    = "__Host-lang"
+	markCookie    = "__Host-device"
+
+	// markFor is how long a browser is known again.
+	markFor = 365 * 24 * time.Hour
 )
 
 // view is a page to show: which one, its heading, what is on it.
@@ -103,14 +108,27 @@ func (s *Server) who(r *http.Request) (coop.Member, error) {
 	return m, err
 }
 
-func (s *Server) signedIn(w http.ResponseWriter, token string) {
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: token, Path: "/", MaxAge: int(coop.SessionFor.Seconds()),
-		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+// signedIn lets the browser keep its session, and a mark that outlives it.
+func (s *Server) signedIn(w http.ResponseWriter, r *http.Request, token string) error {
+	mark, err := s.app.Mark(r.Context(), token)
+	if err != nil {
+		return err
+	}
+	keep(w, sessionCookie, token, coop.SessionFor)
+	keep(w, markCookie, mark, markFor)
+	return nil
 }
 
-func (s *Server) signedOut(w http.ResponseWriter) {
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+// keep sets a cookie; one without a time to live is dropped.
+func keep(w http.ResponseWriter, name, value string, ttl time.Duration) {
+	age := int(ttl.Seconds())
+	if age == 0 {
+		age = -1
+	}
+	http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: age, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 }
+
+func (s *Server) signedOut(w http.ResponseWriter) { keep(w, sessionCookie, "", 0) }
 
 // fail answers with the page for an error. Whoever has to sign in is sent there
 // and comes back afterwards.
@@ -185,7 +203,7 @@ func (s *Server) lang(r *http.Request, who coop.Member) string {
 
 func (s *Server) language(w http.ResponseWriter, r *http.Request, _ coop.Member) (string, error) {
 	if l := r.PostForm.Get("lang"); s.words.Has(l) {
-		http.SetCookie(w, &http.Cookie{Name: langCookie, Value: l, Path: "/", MaxAge: 365 * 24 * 3600, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+		keep(w, langCookie, l, 365*24*time.Hour)
 	}
 	return local(r.PostForm.Get("back")), nil
 }

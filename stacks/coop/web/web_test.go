@@ -121,6 +121,9 @@ func TestSessionCookie(t *testing.T) {
 	if c.Name != "__Host-session" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" || len(c.Value) < 43 {
 		t.Errorf("%+v", c)
 	}
+	if mark := resp.Cookies()[1]; mark.Name != "__Host-device" || !mark.Secure || !mark.HttpOnly || mark.MaxAge < 364*24*3600 {
+		t.Errorf("%+v", mark)
+	}
 	cookie := map[string]string{"Cookie": c.Name + "=" + c.Value}
 	if resp, _ := s.ask(t, "GET", "/orders", nil, cookie); resp.StatusCode != 200 {
 		t.Error(resp.Status)
@@ -135,6 +138,20 @@ func TestSessionCookie(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	s := newSite(t)
+	resp, _ := s.ask(t, "POST", "/sign-up", newcomer("ben"), nil)
+	mark := map[string]string{"Cookie": "__Host-device=" + resp.Cookies()[1].Value}
+	defer func() {
+		wrong := url.Values{"email": {"ben@example.org"}, "password": {"not this"}}
+		for range 11 {
+			s.ask(t, "POST", "/sign-in", wrong, nil)
+		}
+		if resp, _ := s.ask(t, "POST", "/sign-in", newcomer("ben"), nil); resp.StatusCode != 429 {
+			t.Errorf("a browser nobody knows: %s", resp.Status)
+		}
+		if resp, _ := s.ask(t, "POST", "/sign-in", newcomer("ben"), mark); resp.StatusCode != 303 {
+			t.Errorf("the member's own browser: %s", resp.Status)
+		}
+	}()
 	for i := range 11 {
 		resp, _ := s.ask(t, "POST", "/sign-in", newcomer("ann"), nil)
 		if want := map[bool]int{true: 422, false: 429}[i < 10]; resp.StatusCode != want {
@@ -161,7 +178,7 @@ func TestEveryPage(t *testing.T) {
 	cookies := map[string]string{"": ""}
 	who := map[string]coop.Member{}
 	for _, role := range []string{"admin", "merchant", "courier", "customer"} {
-		token, err := s.app.SignIn(ctx, role+"-p@walk.example", "walk along "+role+" p", "x")
+		token, err := s.app.SignIn(ctx, role+"-p@walk.example", "walk along "+role+" p", coop.Client{Place: "x"})
 		if err != nil {
 			t.Fatal(err)
 		}
