@@ -24,9 +24,12 @@ type archive struct {
 	index  index
 	digest string
 	text   []byte
+	locks  lock
+	locked []byte // images.lock as it is written
 }
 
-// readArchive reads INDEX. The caller closes the archive.
+// readArchive reads INDEX and images.lock, and compares them. The caller closes
+// the archive.
 func readArchive(r io.Reader) (*archive, error) {
 	packed, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxWindow(2*window))
@@ -34,7 +37,11 @@ func readArchive(r io.Reader) (*archive, error) {
 		return nil, refuse("format", err, "reason", "compression")
 	}
 	a := &archive{packed: packed, tar: tar.NewReader(packed)}
-	if err := a.readIndex(); err != nil {
+	err = a.readIndex()
+	if err == nil {
+		err = a.readLock()
+	}
+	if err != nil {
 		packed.Close()
 		return nil, err
 	}
@@ -60,10 +67,29 @@ func (a *archive) readIndex() error {
 	return err
 }
 
-// each gives every file of the archive to use, which must read it to its end to
-// know that it is right. Files follow the index; only images may be left out.
+// readLock reads images.lock, which is the first entry of every index.
+func (a *archive) readLock() error {
+	header, err := a.tar.Next()
+	if err != nil {
+		return refuse("cut", err, "path", lockName)
+	}
+	e := a.index[0]
+	if header.Name != e.path || header.Typeflag != tar.TypeReg || header.Size != e.size {
+		return refuse("extra", nil, "path", header.Name)
+	}
+	if a.locked, err = io.ReadAll(newVerifier(a.tar, e)); err != nil {
+		return err
+	}
+	if a.locks, err = parseLock(a.locked); err != nil {
+		return err
+	}
+	return a.locks.names(a.index)
+}
+
+// each gives every file behind images.lock to use, which must read it to its end
+// to know that it is right. Files follow the index; only images may be left out.
 func (a *archive) each(ctx context.Context, use func(e entry, content io.Reader) error) error {
-	rest := a.index
+	rest := a.index[1:]
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -25,8 +25,8 @@ type Image struct {
 	ManifestDigest string // "sha256:…"
 	ConfigDigest   string // "sha256:…"
 	DiffIDs        []string
-	// Open gives the image as a tar archive in the format of "docker load", the
-	// same bytes each time. nil: the image does not travel and is pulled.
+	// Open gives the image as the tar archive that [Pack] makes, the same bytes
+	// each time. nil: the image does not travel and is pulled.
 	Open func() (io.ReadCloser, error)
 }
 
@@ -34,6 +34,7 @@ type Image struct {
 type source struct {
 	entry
 	open func() (io.ReadCloser, error)
+	of   locked // which image it is the archive of
 }
 
 // Build checks the stack and writes it with its images as one bundle. The same
@@ -80,7 +81,7 @@ func gather(ctx context.Context, src fs.FS, images []Image, locks lock) ([]sourc
 	if err != nil {
 		return nil, err
 	}
-	files := []source{{entry{path: lockName}, func() (io.ReadCloser, error) {
+	files := []source{{entry: entry{path: lockName}, open: func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(lockText)), nil
 	}}}
 	stackFiles, err := stackSources(src)
@@ -88,7 +89,8 @@ func gather(ctx context.Context, src fs.FS, images []Image, locks lock) ([]sourc
 	for _, image := range images {
 		if image.Open != nil {
 			path := locked{Name: image.Name, Arch: image.Arch}.path()
-			files = append(files, source{entry{path: path}, image.Open})
+			l, _ := locks.find(path)
+			files = append(files, source{entry{path: path}, image.Open, l})
 		}
 	}
 	for i := range files {
@@ -106,7 +108,7 @@ func stackSources(src fs.FS) (files []source, err error) {
 		if !e.Type().IsRegular() || !validName(stackDir+path) {
 			return refuse("name", nil, "path", path)
 		}
-		files = append(files, source{entry{path: stackDir + path}, func() (io.ReadCloser, error) { return src.Open(path) }})
+		files = append(files, source{entry: entry{path: stackDir + path}, open: func() (io.ReadCloser, error) { return src.Open(path) }})
 		return nil
 	})
 	return files, err
@@ -119,7 +121,15 @@ func (s *source) measure() (err error) {
 	}
 	defer func() { err = errors.Join(err, content.Close()) }()
 	hash := sha256.New()
-	s.size, err = io.Copy(hash, io.LimitReader(content, maxImage+1))
+	count := func(r io.Reader) (err error) {
+		s.size, err = io.Copy(hash, io.LimitReader(r, maxImage+1))
+		return err
+	}
+	if s.image() {
+		err = s.of.inspected(content, count)
+	} else {
+		err = count(content)
+	}
 	hash.Sum(s.sum[:0])
 	return err
 }

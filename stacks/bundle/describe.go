@@ -28,12 +28,7 @@ func Describe(ctx context.Context, r io.Reader) (stacks.Stack, string, error) {
 		if e.image() {
 			return images
 		}
-		name, ok := strings.CutPrefix(e.path, stackDir)
-		if !ok {
-			_, err := io.Copy(io.Discard, content)
-			return err
-		}
-		return addFile(files, name, content)
+		return addFile(files, strings.TrimPrefix(e.path, stackDir), content)
 	})
 	if err != nil && !errors.Is(err, images) {
 		return stacks.Stack{}, "", err

@@ -149,7 +149,7 @@ func TestHostileArchives(t *testing.T) {
 		"large index": {func(p []part) []part { p[0].data = make([]byte, maxIndex+1); return p }, "format"},
 		"broken lock": {func(p []part) []part { p[1].data = []byte(`{"schema":1,"images":[],"more":1}`); return reindex(p) }, "format"},
 		"newer lock":  {func(p []part) []part { p[1].data = []byte(`{"schema":2,"images":[]}`); return reindex(p) }, "schema"},
-		"empty lock":  {func(p []part) []part { p[1].data = []byte(`{"schema":1,"images":[]}`); return reindex(p) }, "image"},
+		"empty lock":  {func(p []part) []part { p[1].data = []byte(`{"schema":1,"images":[]}`); return reindex(p) }, "extra"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := newStore(t)

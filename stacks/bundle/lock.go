@@ -138,3 +138,22 @@ func (l lock) covers(s stacks.Stack) error {
 	}
 	return nil
 }
+
+// find gives the image whose archive has this path.
+func (l lock) find(path string) (locked, bool) {
+	i := slices.IndexFunc(l.Images, func(image locked) bool { return image.path() == path })
+	if i < 0 {
+		return locked{}, false
+	}
+	return l.Images[i], true
+}
+
+// names checks that the index has no archive of an image that is not locked.
+func (l lock) names(x index) error {
+	for _, e := range x {
+		if _, ok := l.find(e.path); e.image() && !ok {
+			return refuse("extra", nil, "path", e.path)
+		}
+	}
+	return nil
+}

@@ -104,7 +104,7 @@ func open(dir, digest string, x index) (*Opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := locks.covers(o.Stack); err != nil {
+	if err := errors.Join(locks.names(x), locks.covers(o.Stack)); err != nil {
 		return nil, err
 	}
 	return o, o.addImages(locks, x)

@@ -80,6 +80,7 @@ func reasons() [][2]string {
 		{"stack.bundle.name", "{path} is not a name that a bundle may have"},
 		{"stack.bundle.arch", "the release {stack} has no image of {image} for {arch}"},
 		{"stack.bundle.image", "the image {image} is not both used in compose.yaml and listed for every architecture"},
+		{"stack.bundle.image-content", "the image in {path} can not be taken: {reason}"},
 		{"stack.bundle.pull", "the image {image} does not travel in this bundle"},
 		{"stack.bundle.write", "the bundle cannot be written to {path}"},
 	}

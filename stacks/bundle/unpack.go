@@ -76,12 +76,20 @@ func (a *archive) unpack(ctx context.Context, add func(string, io.Reader) error)
 	if err := add(indexName, bytes.NewReader(a.text)); err != nil {
 		return err
 	}
+	if err := add(lockName, bytes.NewReader(a.locked)); err != nil {
+		return err
+	}
 	return a.each(ctx, func(e entry, content io.Reader) error {
-		if e.image() && !strings.HasSuffix(e.path, "/"+MachineArch()+".tar") {
+		image, ok := a.locks.find(e.path)
+		switch {
+		case !ok:
+			return add(e.path, content)
+		case image.Arch == MachineArch():
+			return image.inspected(content, func(r io.Reader) error { return add(e.path, r) })
+		default:
 			_, err := io.Copy(io.Discard, content)
 			return err
 		}
-		return add(e.path, content)
 	})
 }
 
@@ -113,6 +121,9 @@ func Thin(ctx context.Context, r io.Reader, arch string, w io.Writer) (digest st
 	out, err := newArchiveWriter(w, a.index)
 	if err != nil {
 		return "", err
+	}
+	if err := out.add(a.index[0], bytes.NewReader(a.locked)); err != nil {
+		return "", errors.Join(err, out.close())
 	}
 	err = a.each(ctx, func(e entry, content io.Reader) error {
 		if e.image() && !strings.HasSuffix(e.path, "/"+arch+".tar") {

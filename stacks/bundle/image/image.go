@@ -11,19 +11,16 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/static"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"rochdale/stacks/bundle"
 )
@@ -47,11 +44,19 @@ func Make(p Program) (bundle.Image, error) {
 	if err != nil {
 		return bundle.Image{}, fmt.Errorf("pack image %s: %w", p.Name, err)
 	}
-	img, err := p.image(layer)
+	config, err := p.config(layer)
 	if err != nil {
 		return bundle.Image{}, fmt.Errorf("make image %s: %w", p.Name, err)
 	}
-	return p.describe(img)
+	return bundle.Pack(bundle.Image{Name: p.Name, Arch: p.Arch}, config, []bundle.Layer{{
+		DiffID: digest(layer), Size: int64(len(layer)),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil },
+	}})
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // layer is the one layer. It is not compressed: the bundle is, as a whole, and
@@ -86,25 +91,23 @@ func (p Program) layer(binary []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-func (p Program) image(layer []byte) (v1.Image, error) {
-	img := mutate.MediaType(empty.Image, types.DockerManifestSchema2)
-	img = mutate.ConfigMediaType(img, types.DockerConfigJSON)
-	img, err := mutate.AppendLayers(img, static.NewLayer(layer, types.DockerUncompressedLayer))
+// config is the image's config, which names its layer.
+func (p Program) config(layer []byte) ([]byte, error) {
+	architecture, variant := platform(p.Arch)
+	id, err := v1.NewHash(digest(layer))
 	if err != nil {
 		return nil, err
 	}
-	config, err := img.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	config = config.DeepCopy()
-	config.OS = "linux"
-	config.Architecture, config.Variant = platform(p.Arch)
-	config.Config.Entrypoint = []string{"/" + p.Name}
-	config.Config.User = strconv.Itoa(p.User) + ":" + strconv.Itoa(p.User)
-	config.Config.WorkingDir = "/"
-	config.History = []v1.History{{CreatedBy: "static program on an empty base"}}
-	return mutate.ConfigFile(img, config)
+	return json.Marshal(v1.ConfigFile{
+		OS: "linux", Architecture: architecture, Variant: variant,
+		Config: v1.Config{
+			Entrypoint: []string{"/" + p.Name},
+			User:       strconv.Itoa(p.User) + ":" + strconv.Itoa(p.User),
+			WorkingDir: "/",
+		},
+		RootFS:  v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{id}},
+		History: []v1.History{{CreatedBy: "static program on an empty base"}},
+	})
 }
 
 func platform(arch string) (architecture, variant string) {
@@ -115,40 +118,4 @@ func platform(arch string) (architecture, variant string) {
 		return "arm64", "v8"
 	}
 	return arch, ""
-}
-
-func (p Program) describe(img v1.Image) (bundle.Image, error) {
-	manifest, err := img.Digest()
-	if err != nil {
-		return bundle.Image{}, err
-	}
-	config, err := img.ConfigName()
-	if err != nil {
-		return bundle.Image{}, err
-	}
-	file, err := img.ConfigFile()
-	if err != nil {
-		return bundle.Image{}, err
-	}
-	out := bundle.Image{
-		Name: p.Name, Arch: p.Arch, ManifestDigest: manifest.String(), ConfigDigest: config.String(),
-		Open: func() (io.ReadCloser, error) { return p.pack(img, config) },
-	}
-	for _, d := range file.RootFS.DiffIDs {
-		out.DiffIDs = append(out.DiffIDs, d.String())
-	}
-	return out, nil
-}
-
-// pack writes the image for "docker load", under a name that says which it is.
-func (p Program) pack(img v1.Image, config v1.Hash) (io.ReadCloser, error) {
-	tag, err := name.NewTag("rochdale/"+p.Name+":"+config.Hex[:12], name.WithDefaultRegistry(""))
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	if err := tarball.Write(tag, img, &b); err != nil {
-		return nil, err
-	}
-	return io.NopCloser(&b), nil
 }
