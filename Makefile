@@ -1,6 +1,8 @@
 # Rochdale needs Go and GNU make; `make demo` and `make test` bring the rest.
 
 VERSION ?= 0.1.0-dev
+# When the source was committed: a clock that is before it is wrong.
+BUILT := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
 PARTS := dist/parts
 ARCHES := amd64 arm64 armv7
 HOST := $(patsubst arm,armv7,$(shell go env GOARCH))
@@ -64,7 +66,7 @@ program:
 	@rm -f backups/blob/*.zst stacks/bundle/blob/*.bundle
 	@cp $(PARTS)/restic_*_$(ARCH)_*.zst backups/blob/
 	@cp $(PARTS)/thin.bundle stacks/bundle/blob/delivery.bundle
-	$(call go_build,$(ARCH)) -ldflags '-s -w -X rochdale/appliance.version=$(VERSION)' -o $(OUT) ./cmd/rochdale
+	$(call go_build,$(ARCH)) -ldflags '-s -w -X rochdale/appliance.version=$(VERSION) -X rochdale/appliance.built=$(BUILT)' -o $(OUT) ./cmd/rochdale
 
 # restic of its own module, packed; built again only when the pin changes.
 $(PARTS)/restic-%.packed: backups/restic/go.mod backups/restic/go.sum backups/restic/main.go | $(PARTS)

@@ -186,8 +186,16 @@ func (d *Daemon) WatchJob(ctx context.Context, job string, watch func(step.Event
 			watch(e)
 		}
 	}
+	return JobEnd(events)
+}
+
+// JobEnd is the error with which a job ended that has these events, or nil.
+func JobEnd(events []step.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
 	if last := events[len(events)-1]; last.Error != "" {
-		return Problem("daemon.job-failed", errors.New(last.Error), "job", job, "detail", last.Error)
+		return Problem("daemon.job-failed", errors.New(last.Error), "job", last.Job, "detail", last.Error)
 	}
 	return nil
 }

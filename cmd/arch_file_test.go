@@ -93,7 +93,7 @@ func fixed(file, name string, value ast.Expr) bool {
 	if name == "_" || strings.HasPrefix(name, "Err") || strings.HasPrefix(name, "err") {
 		return true
 	}
-	if strings.HasSuffix(file, "/version.go") && name == "version" {
+	if strings.HasSuffix(file, "/version.go") && (name == "version" || name == "built") {
 		return true
 	}
 	call, ok := value.(*ast.CallExpr)

@@ -15,12 +15,8 @@ import (
 type Box interface {
 	// Ready tells whether the daemon answers.
 	Ready(ctx context.Context) error
-	// Reload makes it read rochdale.yaml again.
-	Reload(ctx context.Context) error
 	// Apply brings the stack to the release that this binary carries.
 	Apply(ctx context.Context, stack string, report func(string)) error
-	// Remove ends the stack's containers; its data stays.
-	Remove(ctx context.Context, stack string, report func(string)) error
 	// FirstAdmin gives a one-time link that makes the platform's first admin;
 	// empty when there is an admin already.
 	FirstAdmin(ctx context.Context, stack string) (string, error)

@@ -8,11 +8,9 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"rochdale/appliance"
 )
@@ -88,7 +86,7 @@ func memoryLimits(controllers, table []byte) bool {
 }
 
 func (p Probe) clock(ctx context.Context, f *Facts) {
-	f.Built = builtAt()
+	f.Built = appliance.Built()
 	if info, err := os.Stat(p.path("/usr/lib/os-release")); err == nil && info.ModTime().After(f.Built) {
 		f.Built = info.ModTime()
 	}
@@ -99,21 +97,6 @@ func (p Probe) clock(ctx context.Context, f *Facts) {
 			return
 		}
 	}
-}
-
-// builtAt is when this program's source was committed; zero if nobody knows.
-func builtAt() time.Time {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return time.Time{}
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.time" {
-			at, _ := time.Parse(time.RFC3339, s.Value) // zero when it can not be read
-			return at
-		}
-	}
-	return time.Time{}
 }
 
 func (p Probe) domain(ctx context.Context, f *Facts, o Options) {

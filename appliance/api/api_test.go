@@ -99,8 +99,6 @@ func (d *daemon) Logs(_ context.Context, r appliance.LogsRequest, w io.Writer) e
 	return errors.Join(err, d.did("logs %s %s %d", r.Stack, r.Service, r.Options.Tail))
 }
 
-func (d *daemon) Reload(context.Context) error { return d.did("reload") }
-
 // serve gives a client of a daemon on a real socket.
 func serve(t *testing.T, d *daemon) (*api.Client, string) {
 	t.Helper()
@@ -134,7 +132,7 @@ func TestVerbs(t *testing.T) {
 	release, err4 := c.Apply(ctx, appliance.ApplyRequest{Stack: "delivery", Bundle: "/x"}, watch)
 	url, err5 := c.Link(ctx, "delivery")
 	err := errors.Join(err1, err2, err3, err4, err5,
-		c.WatchJob(ctx, "j9", watch), c.Restart(ctx, "delivery", watch), c.Remove(ctx, "delivery", nil), c.Reload(ctx),
+		c.WatchJob(ctx, "j9", watch), c.Restart(ctx, "delivery", watch), c.Remove(ctx, "delivery", nil),
 		c.Hosts(ctx, appliance.HostsRequest{Stack: "delivery", Domain: "a.example", Aliases: []string{"b.example"}}, watch),
 		c.Logs(ctx, appliance.LogsRequest{Stack: "delivery", Service: "coop", Options: appliance.LogOptions{Tail: 5}}, &out))
 	if err != nil {
@@ -146,7 +144,7 @@ func TestVerbs(t *testing.T) {
 	if out.String() != strings.Repeat("a line with \xff in it\n", 100_000) {
 		t.Errorf("%d bytes of log", out.Len())
 	}
-	want := "status|findings|jobs 500|apply delivery /x|link delivery|watch j9|restart delivery|remove delivery|reload|hosts delivery a.example [b.example]|logs delivery coop 5"
+	want := "status|findings|jobs 500|apply delivery /x|link delivery|watch j9|restart delivery|remove delivery|hosts delivery a.example [b.example]|logs delivery coop 5"
 	if got := strings.Join(d.asked, "|"); got != want {
 		t.Errorf("asked %s", got)
 	}

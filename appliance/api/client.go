@@ -93,12 +93,6 @@ func (c *Client) Logs(ctx context.Context, r appliance.LogsRequest, w io.Writer)
 	return err
 }
 
-// Reload makes the daemon read its configuration again.
-func (c *Client) Reload(ctx context.Context) error {
-	_, err := ask[none](ctx, c, "reload", none{})
-	return err
-}
-
 type call struct {
 	verb string
 	body any

@@ -32,7 +32,6 @@ type Daemon interface {
 	Link(ctx context.Context, stack string) (string, error)
 	Remove(ctx context.Context, stack string, watch func(step.Event)) error
 	Logs(ctx context.Context, r appliance.LogsRequest, w io.Writer) error
-	Reload(ctx context.Context) error
 }
 
 var _ Daemon = (*appliance.Daemon)(nil)
@@ -107,7 +106,6 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 	m.Handle("POST /v1/logs", stream(func(ctx context.Context, r appliance.LogsRequest, o out) (none, error) {
 		return none{}, d.Logs(ctx, r, o)
 	}))
-	m.Handle("POST /v1/reload", answer(func(ctx context.Context, _ none) (none, error) { return none{}, d.Reload(ctx) }))
 	return guard(m, log)
 }
 

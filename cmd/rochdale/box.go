@@ -22,18 +22,10 @@ func (b box) Ready(ctx context.Context) error {
 	return err
 }
 
-// Reload implements [installer.Box].
-func (b box) Reload(ctx context.Context) error { return b.client.Reload(ctx) }
-
 // Apply implements [installer.Box].
 func (b box) Apply(ctx context.Context, stack string, report func(string)) error {
 	_, err := b.client.Apply(ctx, appliance.ApplyRequest{Stack: stack}, notes(report))
 	return err
-}
-
-// Remove implements [installer.Box].
-func (b box) Remove(ctx context.Context, stack string, report func(string)) error {
-	return b.client.Remove(ctx, stack, notes(report))
 }
 
 // FirstAdmin implements [installer.Box].

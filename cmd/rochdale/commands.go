@@ -13,6 +13,7 @@ func commands(a *app) []*cobra.Command {
 		newDoctorCommand(a),
 		newLogsCommand(a),
 		newStackCommand(a),
+		newJobCommand(a),
 		newVersionCommand(a),
 		newCompletionCommand(a),
 		newManCommand(a),

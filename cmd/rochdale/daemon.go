@@ -64,6 +64,7 @@ func (a *app) daemon(ctx context.Context, log *slog.Logger) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	d := appliance.New(parts)
+	d.Checks = []appliance.Check{a.daemonDoctor(d)}
 	var side sync.WaitGroup
 	defer side.Wait()
 	defer stop()
@@ -81,6 +82,11 @@ func (a *app) daemon(ctx context.Context, log *slog.Logger) (err error) {
 	err = d.Run(ctx)
 	_, _ = sdnotify.SdNotify(false, sdnotify.SdNotifyStopping)
 	return err
+}
+
+// measured are the units whose memory a person asks about.
+func measured() []string {
+	return []string{"rochdale.service", "rochdale-edge.service", "docker.service", "containerd.service"}
 }
 
 // parts are the rooms that the daemon's use cases need.
@@ -104,8 +110,7 @@ func (a *app) parts(db *state.DB, log *slog.Logger) (appliance.Parts, error) {
 		Edge:     edge.NewClient(a.paths.EdgeSocket()),
 		Migrator: migrate.New(units, program),
 		Bundles:  bundles{},
-		Checks:   []appliance.Check{a.daemonDoctor()},
-		Meter:    meter{units},
+		Meter:    host.Meter{Systemd: units, Units: measured()},
 		Log:      log,
 	}, nil
 }

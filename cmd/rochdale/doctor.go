@@ -83,10 +83,10 @@ func (a *app) doctor() doctor.Doctor {
 }
 
 // daemonDoctor is the doctor that the daemon asks: it tells of certificates
-// itself.
-func (a *app) daemonDoctor() doctor.Doctor {
+// itself, and knows when it last looked at everything.
+func (a *app) daemonDoctor(daemon *appliance.Daemon) doctor.Doctor {
 	d := a.doctor()
-	d.Certificates = nil
+	d.Certificates, d.Reconciled = nil, daemon
 	return d
 }
 

@@ -146,9 +146,24 @@ func (exampleDaemon) Status(context.Context) (appliance.Status, error) {
 
 func (exampleDaemon) Findings(context.Context) []appliance.Finding { return nil }
 
-func (exampleDaemon) Jobs(context.Context, int) ([]appliance.Job, error) { return nil, nil }
+func (exampleDaemon) Jobs(context.Context, int) ([]appliance.Job, error) {
+	at := time.Date(2027, 1, 31, 18, 0, 0, 0, time.UTC)
+	return []appliance.Job{
+		{ID: "01RUNS", Plan: "stack-restart", Key: "delivery", Opened: at},
+		{ID: "01FAILED", Plan: "install", Opened: at.Add(-time.Hour), Closed: at, Outcome: step.Failed},
+	}, nil
+}
 
-func (exampleDaemon) WatchJob(context.Context, string, func(step.Event)) error { return nil }
+func (exampleDaemon) WatchJob(_ context.Context, job string, watch func(step.Event)) error {
+	if job != "01RUNS" {
+		return appliance.Problem("daemon.no-job", nil, "job", job).WithCode(appliance.ExitUsage)
+	}
+	start := step.Event{Job: job, Plan: "stack-restart", Step: "start", Index: 1, Total: 1, Kind: step.Started}
+	watch(start)
+	start.Kind, start.Duration = step.Done, 2*time.Second
+	watch(start)
+	return nil
+}
 
 func (exampleDaemon) Apply(context.Context, appliance.ApplyRequest, func(step.Event)) (appliance.Release, error) {
 	return exampleRelease(), nil
@@ -182,5 +197,3 @@ func (exampleDaemon) Logs(_ context.Context, r appliance.LogsRequest, w io.Write
 	_, err := fmt.Fprintf(w, "2027-01-31T18:00:00Z %s of %s, last %d\n", "hello", r.Stack, r.Options.Tail)
 	return err
 }
-
-func (exampleDaemon) Reload(context.Context) error { return nil }

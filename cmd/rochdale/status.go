@@ -52,10 +52,7 @@ func (a *app) status(ctx context.Context) (s appliance.Status, running bool, err
 		return s, false, err
 	}
 	defer func() { err = errors.Join(err, db.CloseFile()) }()
-	config, err := a.config()
-	if err != nil {
-		return s, false, err
-	}
+	config, _ := a.config() // the doctor tells what is wrong with it; addresses are missing then
 	s, err = appliance.StatusFromStore(ctx, db, config, a.doctor().Findings(ctx))
 	return s, false, err
 }

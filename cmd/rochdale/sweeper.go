@@ -7,9 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"time"
 
-	"rochdale/appliance"
 	"rochdale/appliance/engine"
 	"rochdale/installer"
 )
@@ -19,9 +17,6 @@ import (
 type sweeper struct{}
 
 var _ installer.Sweeper = sweeper{}
-
-// sweepGrace is how long a container may take to end by itself.
-const sweepGrace = 20 * time.Second
 
 // open gives the engine, or nil when there is none.
 func (sweeper) open(ctx context.Context) (*engine.Engine, error) {
@@ -41,28 +36,7 @@ func (s sweeper) Sweep(ctx context.Context, report func(string)) error {
 	if err != nil || e == nil {
 		return err
 	}
-	list, err := e.List(ctx, "")
-	if err != nil {
-		return err
-	}
-	stacks := map[string]bool{}
-	for _, c := range list {
-		report(c.Name)
-		stacks[c.Stack] = true
-		if err := e.Stop(ctx, c.ID, sweepGrace); err != nil {
-			return err
-		}
-		if err := e.Remove(ctx, c.ID); err != nil {
-			return err
-		}
-	}
-	for stack := range stacks {
-		if err := e.RemoveNetwork(ctx, stack); err != nil {
-			return err
-		}
-	}
-	_, err = e.Prune(ctx, appliance.Keep{})
-	return err
+	return e.RemoveAll(ctx, report)
 }
 
 // Foreign implements [installer.Sweeper].

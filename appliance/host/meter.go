@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
-package main
+package host
 
 import (
 	"bufio"
@@ -11,28 +11,21 @@ import (
 	"os"
 	"strconv"
 	"strings"
-
-	"rochdale/appliance"
-	"rochdale/appliance/host"
 )
 
-// meter tells what the units of the box hold: the memory of their main process
-// that is theirs alone, and their share of what they have in common.
-type meter struct{ units host.Systemd }
-
-var _ appliance.Meter = meter{}
-
-// measured are the units whose memory a person asks about.
-func measured() []string {
-	return []string{"rochdale.service", "rochdale-edge.service", "docker.service", "containerd.service"}
+// Meter tells what units hold: of the memory of their main process, what is
+// theirs alone and their share of what they have in common (PSS).
+type Meter struct {
+	Systemd Systemd
+	Units   []string
 }
 
-// Memory implements [appliance.Meter]. Units that do not run are left out.
-func (m meter) Memory(ctx context.Context) (map[string]int64, error) {
+// Memory gives the bytes by unit. Units that do not run are left out.
+func (m Meter) Memory(ctx context.Context) (map[string]int64, error) {
 	held := map[string]int64{}
 	var all error
-	for _, unit := range measured() {
-		p, err := m.units.Show(ctx, unit, "MainPID")
+	for _, unit := range m.Units {
+		p, err := m.Systemd.Show(ctx, unit, "MainPID")
 		if err != nil {
 			return held, err
 		}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"rochdale/appliance/api"
+)
+
+func newStackRemoveCommand(a *app) *cobra.Command {
+	return a.verb("remove NAME", "help.stack.remove", func(c *cobra.Command, args []string) error {
+		if err := a.there(); err != nil {
+			return err
+		}
+		if agreed, err := a.confirm(c.Context(), "cli.stack.confirm-remove", "stack", args[0]); err != nil || !agreed {
+			return err
+		}
+		client := api.NewClient(a.paths.DaemonSocket())
+		if err := client.Remove(c.Context(), args[0], a.printer.Event); err != nil {
+			return withLog(err, "rochdale logs daemon")
+		}
+		a.printer.Result(stackAnswer{Schema: 1, Stack: args[0]}, func(w io.Writer) {
+			fmt.Fprintln(w, a.t("cli.stack.removed", "stack", args[0]))
+		})
+		return nil
+	})
+}
