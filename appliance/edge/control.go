@@ -29,7 +29,7 @@ type Health struct {
 	Connections int    `json:"connections"`
 	InFlight    int    `json:"in_flight"`
 	Held        int64  `json:"held"`    // requests that wait at a gate now
-	Refused     int64  `json:"refused"` // turned away because too many waited
+	Refused     int64  `json:"refused"` // turned away because there were too many
 	Requests    int64  `json:"requests"`
 	// Answers counts by class: [0] is unused, [2] is 2xx.
 	Answers [6]int64 `json:"answers"`

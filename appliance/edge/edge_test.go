@@ -165,7 +165,13 @@ func (b *box) trust(name string) *tls.Config {
 // browser is a client that finds every name at the box.
 func (b *box) browser() *http.Client {
 	b.t.Helper()
-	var d net.Dialer
+	return b.browserAt("127.0.0.1")
+}
+
+// browserAt is a browser with an address of its own on loopback.
+func (b *box) browserAt(ip string) *http.Client {
+	b.t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
 	tr := &http.Transport{
 		ForceAttemptHTTP2: true,
 		TLSClientConfig:   b.trust(""),

@@ -44,7 +44,7 @@ func (f *front) ServeHTTP(rw http.ResponseWriter, r *http.Request, next caddyhtt
 	cleanHeaders(r.Header)
 	host := hostOf(r.Host)
 	w.line.host = host
-	if r.TLS != nil && hostOf(r.TLS.ServerName) != host {
+	if r.TLS != nil && serverName(r.TLS.ServerName) != host {
 		e.page(w, r, http.StatusMisdirectedRequest, "edge.page.unknown-host", pageArgs{})
 		return nil
 	}
@@ -53,6 +53,13 @@ func (f *front) ServeHTTP(rw http.ResponseWriter, r *http.Request, next caddyhtt
 		e.page(w, r, http.StatusMethodNotAllowed, "edge.page.bad-request", pageArgs{})
 		return nil
 	}
+	leave, ok := e.requests.enter(r.RemoteAddr)
+	if !ok {
+		e.counters.refused.Add(1)
+		e.page(w, r, http.StatusTooManyRequests, "edge.page.crowded", pageArgs{retry: shortRetry})
+		return nil
+	}
+	defer leave()
 	t, verdict := e.admit(r.Context(), host)
 	if t == nil {
 		e.refuse(w, r, verdict)
@@ -67,6 +74,7 @@ func (f *front) ServeHTTP(rw http.ResponseWriter, r *http.Request, next caddyhtt
 type verdict struct {
 	entry *hostEntry // nil: the host is unknown
 	busy  bool       // too many requests are held
+	full  bool       // too many requests are at the upstream
 	gone  bool       // the client hung up while it was held
 }
 
@@ -88,8 +96,12 @@ func (e *edge) admit(ctx context.Context, host string) (*ticket, verdict) {
 		case entry.mode(time.Now()) == appliance.GateClosed, entry.upstream == nil:
 			return nil, verdict{entry: entry}
 		default:
-			if got, ok := e.board.enter(entry); ok {
-				return got, verdict{}
+			got, ok := e.board.enter(entry)
+			if ok && got == nil {
+				e.counters.refused.Add(1)
+			}
+			if ok {
+				return got, verdict{entry: entry, full: got == nil}
 			}
 		}
 	}
@@ -125,6 +137,8 @@ func (e *edge) refuse(w *answer, r *http.Request, v verdict) {
 		w.status = statusClientGone
 	case v.busy:
 		e.page(w, r, http.StatusServiceUnavailable, "edge.page.busy", pageArgs{retry: shortRetry})
+	case v.full:
+		e.page(w, r, http.StatusServiceUnavailable, "edge.page.crowded", pageArgs{retry: shortRetry})
 	case v.entry.redirect != "":
 		e.securityHeaders(w.Header())
 		redirect(w, r, v.entry.redirect)
@@ -201,14 +215,18 @@ func redirect(w http.ResponseWriter, r *http.Request, host string) {
 	w.WriteHeader(status)
 }
 
-// hostOf normalises a Host header or a server name: lower case, without port
-// and without the dot of a fully qualified name.
+// hostOf normalises a Host header: a server name, without the port.
 func hostOf(s string) string {
 	if h, _, err := net.SplitHostPort(s); err == nil {
 		s = h
 	}
-	return strings.ToLower(strings.TrimSuffix(s, "."))
+	return serverName(s)
 }
+
+// serverName normalises a name of TLS: lower case, without the dot of a fully
+// qualified name. It never has a port: what follows a colon is part of another
+// name, for which a certificate of its own would be made.
+func serverName(s string) string { return strings.ToLower(strings.TrimSuffix(s, ".")) }
 
 func isUpgrade(r *http.Request) bool {
 	return r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect

@@ -102,28 +102,13 @@ func TestTooManyHeld(t *testing.T) {
 	b := newBox(t)
 	upstream := app(t, says("hello"))
 	b.apply(map[string]appliance.Host{"rides.example": hold(upstream, time.Minute)})
-	c := b.browser()
-	var wg sync.WaitGroup
-	statuses := make(chan int, maxHeld+10)
-	for range maxHeld {
-		wg.Go(func() {
-			res, err := c.Get("https://rides.example/")
-			if err != nil {
-				statuses <- 0
-				return
-			}
-			_ = res.Body.Close()
-			statuses <- res.StatusCode
-		})
-	}
+	statuses := b.crowd(maxHeld)
 	b.held(maxHeld)
 	res, body := get(t, b.browser(), "https://rides.example/")
 	if res.StatusCode != 503 || !strings.Contains(body, "Many people are waiting") || res.Header.Get("Retry-After") == "" {
 		t.Errorf("one too many: %d %s", res.StatusCode, body)
 	}
 	b.apply(map[string]appliance.Host{"rides.example": open(upstream)})
-	wg.Wait()
-	close(statuses)
 	for s := range statuses {
 		if s != 200 {
 			t.Fatalf("a held request got %d", s)

@@ -11,7 +11,7 @@ import (
 )
 
 // maxConns bounds the connections of one listener; more of them wait in the
-// kernel's queue.
+// kernel's queue. One client can not have them all, see maxClientConns.
 const maxConns = 4096
 
 // gateListener is a listener that can stop accepting without hanging up on
@@ -21,14 +21,15 @@ type gateListener struct {
 	inner net.Listener
 	conns chan net.Conn
 	slots chan struct{}
+	crowd *crowd
 
 	stopOnce, closeOnce sync.Once
 	stopped, closed     chan struct{}
 }
 
-func newGateListener(inner net.Listener) *gateListener {
+func newGateListener(inner net.Listener, c *crowd) *gateListener {
 	l := &gateListener{
-		inner: inner, conns: make(chan net.Conn), slots: make(chan struct{}, maxConns),
+		inner: inner, conns: make(chan net.Conn), slots: make(chan struct{}, maxConns), crowd: c,
 		stopped: make(chan struct{}), closed: make(chan struct{}),
 	}
 	go l.pump()
@@ -36,7 +37,8 @@ func newGateListener(inner net.Listener) *gateListener {
 }
 
 // pump accepts until the inner listener is closed. A connection that came in
-// at that moment is still handed over.
+// at that moment is still handed over. What a client has too many of is closed
+// unanswered: to say why would cost a handshake.
 func (l *gateListener) pump() {
 	for {
 		select {
@@ -55,8 +57,14 @@ func (l *gateListener) pump() {
 		if err != nil {
 			return
 		}
+		leave, ok := l.crowd.enter(conn.RemoteAddr().String())
+		if !ok {
+			_ = conn.Close()
+			<-l.slots
+			continue
+		}
 		select {
-		case l.conns <- &slotConn{Conn: conn, slots: l.slots}:
+		case l.conns <- &slotConn{Conn: conn, slots: l.slots, leave: leave}:
 		case <-l.closed:
 			_ = conn.Close() // nobody will ever serve it
 			return
@@ -117,17 +125,18 @@ func temporary(err error) bool {
 	return ok && ne.Temporary()
 }
 
-// slotConn gives its slot back when it is closed.
+// slotConn gives its slot and its client's place back when it is closed.
 type slotConn struct {
 	net.Conn
 	slots chan struct{}
+	leave func()
 	once  sync.Once
 }
 
 // Close implements net.Conn.
 func (c *slotConn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() { <-c.slots })
+	c.once.Do(func() { <-c.slots; c.leave() })
 	return err
 }
 
@@ -150,13 +159,14 @@ func (g *gate) Provision(ctx caddy.Context) error {
 	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		g.server = srv
 		srv.RegisterConnState(g.seat.edge().visitors.track)
+		boundStreams(srv)
 	}
 	return nil
 }
 
 // WrapListener implements caddy.ListenerWrapper.
 func (g *gate) WrapListener(ln net.Listener) net.Listener {
-	l := newGateListener(ln)
+	l := newGateListener(ln, g.seat.edge().conns)
 	g.seat.edge().addListener(l, g.server != nil && len(g.server.TLSConnPolicies) > 0)
 	return l
 }

@@ -28,6 +28,8 @@ type edge struct {
 	store    store
 	apply    sync.Mutex // one document after the other
 	visitors *visitors
+	conns    *crowd // connections by client
+	requests *crowd // requests by client, held ones too
 	ledger   *ledger
 	pages    *template.Template
 	counters counters
@@ -87,6 +89,7 @@ func newEdge(o Options) (*edge, error) {
 	}
 	e := &edge{
 		opts: o, board: newSwitchboard(), store: newStore(o.Dir), visitors: newVisitors(), ledger: newLedger(o.Dir, o.Log),
+		conns: newCrowd(maxClientConns), requests: newCrowd(maxClientRequests),
 		pages: newPages(), started: time.Now(), giveUp: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	e.leave, e.leaveNow = context.WithCancel(context.Background())

@@ -161,9 +161,13 @@ type ticket struct {
 
 // enter counts the request in at e's upstream. It reports false when a newer
 // table took over in between and says something else: counting first and
-// looking again is what makes an in-flight count of zero trustworthy.
+// looking again is what makes an in-flight count of zero trustworthy. No
+// ticket and true is an upstream that has as many requests as it may.
 func (b *switchboard) enter(e *hostEntry) (*ticket, bool) {
-	e.upstream.inFlight.Add(1)
+	if e.upstream.inFlight.Add(1) > maxInFlight {
+		e.upstream.inFlight.Add(-1)
+		return nil, true
+	}
 	if now := b.current.Load().hosts[e.name]; now != nil && now.upstream == e.upstream && now.mode(time.Now()) == appliance.GateOpen {
 		return &ticket{board: b, host: e.name, upstream: e.upstream}, true
 	}
@@ -178,7 +182,7 @@ func (t *ticket) move() {
 	if e == nil || e.upstream == nil || e.upstream == t.upstream || e.mode(time.Now()) != appliance.GateOpen {
 		return
 	}
-	if next, ok := t.board.enter(e); ok {
+	if next, _ := t.board.enter(e); next != nil {
 		t.leave()
 		t.upstream = next.upstream
 	}
