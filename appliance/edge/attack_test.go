@@ -126,7 +126,7 @@ func TestMangledRequests(t *testing.T) {
 func TestBadServerNames(t *testing.T) {
 	b := newBox(t)
 	b.apply(map[string]appliance.Host{"rides.example": open(app(t, says("hello")))})
-	for _, name := range []string{"", "x", "*.example", "..", strings.Repeat("a.", 120) + "example", "rides.example.evil.example", "../../etc/passwd", "192.0.2.1"} {
+	for _, name := range []string{"", "x", "*.example", "..", strings.Repeat("a.", 120) + "example", "rides.example.evil.example", "rides.example:443", "rides.example:x", "../../etc/passwd", "192.0.2.1"} {
 		conn, err := tls.Dial("tcp", b.https, &tls.Config{ServerName: name, InsecureSkipVerify: true})
 		if err == nil {
 			_ = conn.Close()

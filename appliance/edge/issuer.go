@@ -25,9 +25,10 @@ func (p *permission) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "tls.permission.rochdale", New: func() caddy.Module { return &permission{seat: p.seat} }}
 }
 
-// CertificateAllowed implements caddytls.OnDemandPermission.
+// CertificateAllowed implements caddytls.OnDemandPermission. The name has to be
+// the host to the letter: every other spelling would be another certificate.
 func (p *permission) CertificateAllowed(_ context.Context, name string) error {
-	if p.seat.edge().board.has(hostOf(name)) {
+	if p.seat.edge().board.has(name) {
 		return nil
 	}
 	return fmt.Errorf("%w: it is not a host of this box", caddytls.ErrPermissionDenied)
