@@ -88,7 +88,7 @@ func TestInstallRefuses(t *testing.T) {
 		{"a root file that is none", "echo x >/root/x.pem", with("--acme-root", "/root/x.pem"), "", 2, "install.option-acme-root"},
 		{"a taken port", "systemd-run -q --unit=taken systemd-socket-activate -l 80 /bin/cat; until grep -q ':0050 ' /proc/net/tcp6; do sleep 0.1; done",
 			install, "systemctl stop taken", 12, "install.port-taken"},
-		{"300 MB of disk", "mkdir /mnt/v; mount -t tmpfs -o size=900M none /mnt/v; cp -a /var/. /mnt/v; mount --bind /mnt/v /var",
+		{"300 MB of free disk", "mkdir /mnt/v; mount -t tmpfs -o size=1500M none /mnt/v; cp -a /var/. /mnt/v; fallocate -l $(($(df --output=avail -BM /mnt/v | tail -1 | tr -dc 0-9) - 300))M /mnt/v/full; mount --bind /mnt/v /var",
 			install, "umount /var; umount /mnt/v; rmdir /mnt/v", 12, "install.disk-full"},
 		{"no mirror", "cp -a /etc/apt/sources.list /root/s; sed -i 's,//[^/]*/,//192.0.2.1:9/,' /etc/apt/sources.list; ip route add prohibit 192.0.2.1/32; mkdir /root/a; mv /etc/apt/apt.conf.d/*proxy* /root/a || true",
 			install, "cp -a /root/s /etc/apt/sources.list; ip route del prohibit 192.0.2.1/32; mv /root/a/* /etc/apt/apt.conf.d/ || true", 12, "install.apt-unreachable"},
