@@ -91,7 +91,8 @@ type Network struct {
 // Loader brings images to the engine.
 type Loader interface {
 	// Load loads the image unless it is there, and gives the reference to start
-	// it by. The layers are compared with img.DiffIDs in either case.
+	// it by: its digest in the engine, which is one of the two in img. The
+	// layers are compared with img.DiffIDs in either case.
 	Load(ctx context.Context, img Image) (ref string, err error)
 }
 

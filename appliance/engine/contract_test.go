@@ -6,9 +6,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"rochdale/appliance"
 	"rochdale/appliance/engine"
@@ -20,6 +23,7 @@ import (
 func errorContract(t *testing.T, e *engine.Engine) {
 	t.Run("what is gone", func(t *testing.T) { contractGone(t, e) })
 	t.Run("an image with other layers", func(t *testing.T) { contractImageDiffers(t, e) })
+	t.Run("an image with another config", func(t *testing.T) { contractConfigDiffers(t, e) })
 	t.Run("an image that can not be read", func(t *testing.T) { contractImageUnreadable(t, e) })
 	t.Run("a container that ends", func(t *testing.T) { contractEnds(t, e) })
 	t.Run("a specification without limits", func(t *testing.T) { contractNoLimits(t, e) })
@@ -76,6 +80,30 @@ func contractImageDiffers(t *testing.T, e *engine.Engine) {
 	if len(pruned.Images) != 1 || pruned.Images[0] != ref {
 		t.Errorf("removed %v, want %s", pruned.Images, ref)
 	}
+}
+
+// contractConfigDiffers loads an image with the right layers that would run
+// something else.
+func contractConfigDiffers(t *testing.T, e *engine.Engine) {
+	ctx := t.Context()
+	clean(t, e)
+	files := map[string][]byte{"service": []byte("config")}
+	img := makeImage(t, "config", files)
+	other := makeImage(t, "config", files, func(c *v1.Config) { c.Entrypoint = []string{"/other"} })
+	if !slices.Equal(img.DiffIDs, other.DiffIDs) || img.ConfigDigest == other.ConfigDigest {
+		t.Fatal("the two images should differ in their configs only")
+	}
+	lying := img
+	lying.Open = other.Open
+	_, err := e.Load(ctx, lying)
+	wantProblem(t, err, "engine.image-differs")
+	ref, err := e.Load(ctx, img)
+	must(t, err)
+	if ref != img.ConfigDigest && ref != img.ManifestDigest {
+		t.Errorf("the image is started by %q, which is no digest of its release", ref)
+	}
+	_, err = e.Prune(ctx, appliance.Keep{})
+	must(t, err)
 }
 
 type brokenReader struct{ io.Reader }

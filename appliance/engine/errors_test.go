@@ -15,9 +15,35 @@ import (
 	"rochdale/appliance/engine"
 )
 
+// TestFakeErrors runs on both ways in which engines number images.
 func TestFakeErrors(t *testing.T) {
-	_, e := newFake(t)
-	errorContract(t, e)
+	for name, contents := range map[string]bool{"by config": false, "by manifest": true} {
+		t.Run(name, func(t *testing.T) {
+			f, e := newFake(t)
+			f.contents = contents
+			errorContract(t, e)
+		})
+	}
+}
+
+// TestAForeignName gives the name of one of our images to another one.
+func TestAForeignName(t *testing.T) {
+	f, e := newFake(t)
+	img, other := makeImage(t, "mine", map[string][]byte{"service": []byte("x")}), makeImage(t, "other", nil)
+	ref, err := e.Load(t.Context(), img)
+	must(t, err)
+	theirs, err := e.Load(t.Context(), other)
+	must(t, err)
+	f.set(func() {
+		for _, name := range f.tags(f.images[ref]) {
+			f.images[name] = f.images[theirs]
+		}
+	})
+	again, err := e.Load(t.Context(), img)
+	must(t, err)
+	if again != ref || len(f.tags(f.images[ref])) != 1 {
+		t.Errorf("the image is %s, want %s; it has the names %v", again, ref, f.tags(f.images[ref]))
+	}
 }
 
 func TestUnreachable(t *testing.T) {

@@ -4,8 +4,6 @@ package engine_test
 
 import (
 	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -31,7 +29,8 @@ type fake struct {
 	mu         sync.Mutex
 	minAPI     string                    // older clients are turned away, when set
 	maxAPI     string                    // what it says it speaks
-	images     map[string][]string       // name -> layers
+	images     map[string]*fakeImage     // name or id -> image
+	contents   bool                      // numbers images by their manifest, as the store that keeps contents does
 	containers map[string]map[string]any // name -> answer of inspect
 	networks   map[string]map[string]any
 	hangUp     func(*http.Request) bool // breaks the connection in the middle of the answer
@@ -41,7 +40,7 @@ type fake struct {
 func newFake(t *testing.T) (*fake, *engine.Engine) {
 	t.Helper()
 	f := &fake{
-		maxAPI: "1.41", images: map[string][]string{}, containers: map[string]map[string]any{},
+		maxAPI: "1.41", images: map[string]*fakeImage{}, containers: map[string]map[string]any{},
 		networks: map[string]map[string]any{}, streams: make(chan struct{}),
 	}
 	socket := filepath.Join(t.TempDir(), "s")
@@ -112,12 +111,14 @@ func (f *fake) image(w http.ResponseWriter, r *http.Request, p []string) {
 		f.load(w, r)
 	case p[0] == "json":
 		list := []map[string]any{}
-		for name := range f.images {
-			list = append(list, map[string]any{"Id": "sha256:" + name, "RepoTags": []string{name}})
+		for name, i := range f.images {
+			if name != i.id {
+				list = append(list, map[string]any{"Id": i.id, "RepoTags": []string{name}})
+			}
 		}
 		answer(w, list)
 	case r.Method == http.MethodDelete:
-		delete(f.images, strings.Join(p, "/"))
+		f.untag(strings.Join(p, "/"))
 		answer(w, []any{})
 	case f.images[name] == nil:
 		refuse(w, http.StatusNotFound, "No such image: "+name)
@@ -125,13 +126,42 @@ func (f *fake) image(w http.ResponseWriter, r *http.Request, p []string) {
 		f.images[r.FormValue("repo")+":"+r.FormValue("tag")] = f.images[name]
 		w.WriteHeader(http.StatusCreated)
 	default:
-		answer(w, map[string]any{"RootFS": map[string]any{"Layers": f.images[name]}})
+		i := f.images[name]
+		answer(w, map[string]any{"Id": i.id, "RepoTags": f.tags(i), "RootFS": map[string]any{"Layers": i.layers}})
 	}
 }
 
-// load believes the archive's manifest and hashes its layers.
+// fakeImage is an image as the fake engine keeps it.
+type fakeImage struct {
+	id     string
+	layers []string
+}
+
+func (f *fake) tags(i *fakeImage) (tags []string) {
+	for name, other := range f.images {
+		if other == i && name != i.id {
+			tags = append(tags, name)
+		}
+	}
+	return tags
+}
+
+// untag removes a name, and the image with its last one.
+func (f *fake) untag(name string) {
+	i, ok := f.images[name]
+	delete(f.images, name)
+	if ok && len(f.tags(i)) == 0 {
+		delete(f.images, i.id)
+	}
+}
+
+// load believes the archive's manifest and hashes its files.
 func (f *fake) load(w http.ResponseWriter, r *http.Request) {
-	var manifest []struct{ RepoTags, Layers []string }
+	var manifest []struct {
+		Config           string
+		RepoTags, Layers []string
+	}
+	var index struct{ Manifests []struct{ Digest string } }
 	sums := map[string]string{}
 	for archive := tar.NewReader(r.Body); ; {
 		h, err := archive.Next()
@@ -147,21 +177,28 @@ func (f *fake) load(w http.ResponseWriter, r *http.Request) {
 			refuse(w, http.StatusInternalServerError, err.Error())
 			return
 		}
-		if h.Name == "manifest.json" {
+		switch h.Name {
+		case "manifest.json":
 			_ = json.Unmarshal(data, &manifest)
+		case "index.json":
+			_ = json.Unmarshal(data, &index)
 		}
-		if sums[h.Name], err = layerID(data); err != nil {
-			refuse(w, http.StatusInternalServerError, err.Error())
-			return
-		}
+		sums[h.Name] = idOf(data)
 	}
-	for _, m := range manifest {
-		layers := []string{}
-		for _, l := range m.Layers {
-			layers = append(layers, sums[l])
+	for n, m := range manifest {
+		i := &fakeImage{id: sums[m.Config]}
+		if f.contents {
+			i.id = index.Manifests[n].Digest
 		}
-		f.images[m.RepoTags[0]] = layers
-		answer(w, map[string]string{"stream": "Loaded image: " + m.RepoTags[0] + "\n"})
+		for _, l := range m.Layers {
+			i.layers = append(i.layers, sums[l])
+		}
+		f.images[i.id] = i
+		said := "Loaded image ID: " + i.id
+		for _, tag := range m.RepoTags {
+			f.images[tag], said = i, "Loaded image: "+tag
+		}
+		answer(w, map[string]string{"stream": said + "\n"})
 	}
 }
 
@@ -269,17 +306,7 @@ func frame(w io.Writer, line string) {
 	_, _ = w.Write(append(head, line...))
 }
 
-// layerID is the hash of a layer as it is before compression.
-func layerID(data []byte) (string, error) {
-	if bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(bytes.NewReader(data))
-		if err != nil {
-			return "", err
-		}
-		if data, err = io.ReadAll(z); err != nil {
-			return "", err
-		}
-	}
+func idOf(data []byte) string {
 	sum := sha256.Sum256(data)
-	return "sha256:" + hex.EncodeToString(sum[:]), nil
+	return "sha256:" + hex.EncodeToString(sum[:])
 }

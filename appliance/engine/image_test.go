@@ -5,18 +5,18 @@ package engine_test
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/json"
 	"io"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"rochdale/appliance"
+	"rochdale/stacks/bundle"
 )
 
 // testImage makes an image of this test binary; mark makes it another one.
@@ -35,43 +35,32 @@ func testImage(t *testing.T, imageName, mark string, changes ...func(*v1.Config)
 
 func makeImage(t *testing.T, imageName string, files map[string][]byte, changes ...func(*v1.Config)) appliance.Image {
 	t.Helper()
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	for path, data := range files {
-		must(t, w.WriteHeader(&tar.Header{Name: path, Mode: 0o755, Size: int64(len(data))}))
-		_, err := w.Write(data)
+	var content bytes.Buffer
+	w := tar.NewWriter(&content)
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		must(t, w.WriteHeader(&tar.Header{Name: path, Mode: 0o755, Size: int64(len(files[path]))}))
+		_, err := w.Write(files[path])
 		must(t, err)
 	}
 	must(t, w.Close())
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
+	layer := bundle.Layer{
+		DiffID: idOf(content.Bytes()), Size: int64(content.Len()),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content.Bytes())), nil },
+	}
+	id, err := v1.NewHash(layer.DiffID)
 	must(t, err)
-	img, err := mutate.AppendLayers(empty.Image, l)
-	must(t, err)
-	conf, err := img.ConfigFile()
-	must(t, err)
-	conf.OS, conf.Architecture = "linux", runtime.GOARCH
+	conf := v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{id}}}
 	conf.Config.Entrypoint = []string{"/service", "as-service"}
 	for _, change := range changes {
 		change(&conf.Config)
 	}
-	img, err = mutate.ConfigFile(img, conf)
+	text, err := json.Marshal(conf)
 	must(t, err)
-	tag, err := name.NewTag("rochdale.test/" + imageName + ":1")
+	made, err := bundle.Pack(bundle.Image{Name: imageName, Arch: bundle.MachineArch()}, text, []bundle.Layer{layer})
 	must(t, err)
-	var archive bytes.Buffer
-	must(t, tarball.Write(tag, img, &archive))
-	digest, err := img.ConfigName()
-	must(t, err)
-	manifest, err := img.Digest()
-	must(t, err)
-	out := appliance.Image{
-		Name: imageName, ConfigDigest: digest.String(), ManifestDigest: manifest.String(),
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil },
+	return appliance.Image{
+		Name: imageName, ConfigDigest: made.ConfigDigest, ManifestDigest: made.ManifestDigest, DiffIDs: made.DiffIDs, Open: made.Open,
 	}
-	for _, id := range conf.RootFS.DiffIDs {
-		out.DiffIDs = append(out.DiffIDs, id.String())
-	}
-	return out
 }
 
 func must(t *testing.T, err error) {

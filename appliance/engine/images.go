@@ -23,56 +23,64 @@ const (
 	maxAnswer = 1 << 20 // bytes of what the engine says about a load
 )
 
-// Load implements [appliance.Loader]. The engine's own image id is no identity:
-// its two stores number the same archive differently. The ids of the layers
-// are, and they are compared whether the image was there or was loaded now.
+// Load implements [appliance.Loader]. The engine's two stores number the same
+// archive differently: the older one by its config, the one that keeps contents
+// by its manifest. Both digests are the release's, so either is the image and
+// nothing else is; no name in the engine is believed, only looked under.
 func (e *Engine) Load(ctx context.Context, img appliance.Image) (string, error) {
-	if len(img.DiffIDs) == 0 {
-		return "", fmt.Errorf("load image %s: its layers are not known", img.Name)
+	if len(img.DiffIDs) == 0 || img.ConfigDigest == "" || img.ManifestDigest == "" {
+		return "", fmt.Errorf("load image %s: its digests are not known", img.Name)
 	}
 	ref := imageRef(img)
-	err := e.call(ctx, quickLimit, func(ctx context.Context, c *client.Client) error { return same(ctx, c, ref, img) })
-	if err == nil {
-		return ref, nil
+	var id string
+	err := e.call(ctx, quickLimit, func(ctx context.Context, c *client.Client) (err error) {
+		id, err = same(ctx, c, ref, img)
+		return err
+	})
+	if err == nil || !notThere(err) && !appliance.IsProblem(err, "engine.image-differs") {
+		return id, err
 	}
-	if !notThere(err) && !appliance.IsProblem(err, "engine.image-differs") {
-		return "", err
-	}
-	err = e.call(ctx, loadLimit, func(ctx context.Context, c *client.Client) error { return load(ctx, c, ref, img) })
-	if err != nil {
-		return "", err
-	}
-	return ref, nil
+	err = e.call(ctx, loadLimit, func(ctx context.Context, c *client.Client) (err error) {
+		id, err = load(ctx, c, ref, img)
+		return err
+	})
+	return id, err
 }
 
-// load sends the archive, finds what it became, compares it and gives it our name.
-func load(ctx context.Context, c *client.Client, ref string, img appliance.Image) error {
+// load sends the archive, compares what it became and gives it our name, under
+// which a clean-up finds it.
+func load(ctx context.Context, c *client.Client, ref string, img appliance.Image) (string, error) {
 	names, err := send(ctx, c, img)
 	if err != nil {
-		return err
+		return "", err
 	}
-	for _, name := range names {
-		if err = same(ctx, c, name, img); err == nil {
-			return errors.Join(c.ImageTag(ctx, name, ref), untag(ctx, c, name, ref), same(ctx, c, ref, img))
+	for _, id := range []string{img.ConfigDigest, img.ManifestDigest} {
+		found, err := same(ctx, c, id, img)
+		if notThere(err) {
+			continue
 		}
+		if err != nil {
+			return "", err
+		}
+		return found, errors.Join(c.ImageTag(ctx, found, ref), forget(ctx, c, names, found))
 	}
-	for _, name := range names {
-		err = errors.Join(err, untag(ctx, c, name, ref))
-	}
-	if err == nil {
-		err = appliance.Problem("engine.image-differs", nil, "name", img.Name)
-	}
-	return err
+	return "", errors.Join(appliance.Problem("engine.image-differs", nil, "name", img.Name), forget(ctx, c, names, ""))
 }
 
-// untag removes the name that the archive brought along; only ours stays.
-func untag(ctx context.Context, c *client.Client, name, ref string) error {
-	if name == ref || strings.HasPrefix(name, "sha256:") {
-		return nil
-	}
-	_, err := c.ImageRemove(ctx, name, image.RemoveOptions{})
-	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
-		return nil
+// forget removes what an archive brought along beside the image: its names, and
+// images that have none.
+func forget(ctx context.Context, c *client.Client, names []string, keep string) (err error) {
+	for _, name := range names {
+		if strings.HasPrefix(name, "sha256:") {
+			have, inspected := c.ImageInspect(ctx, name)
+			if inspected != nil || have.ID == keep || len(have.RepoTags) > 0 {
+				continue
+			}
+		}
+		_, removed := c.ImageRemove(ctx, name, image.RemoveOptions{})
+		if !errdefs.IsNotFound(removed) && !errdefs.IsConflict(removed) {
+			err = errors.Join(err, removed)
+		}
 	}
 	return err
 }
@@ -119,16 +127,18 @@ func loadedNames(r io.Reader) ([]string, error) {
 	}
 }
 
-// same compares the layers of what the engine has under a name with the lock.
-func same(ctx context.Context, c *client.Client, name string, img appliance.Image) error {
+// same gives the engine's id of what it has under a name or an id, if that is
+// the image.
+func same(ctx context.Context, c *client.Client, name string, img appliance.Image) (string, error) {
 	have, err := c.ImageInspect(ctx, name)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if !slices.Equal(have.RootFS.Layers, img.DiffIDs) {
-		return appliance.Problem("engine.image-differs", nil, "name", img.Name)
+	known := have.ID == img.ConfigDigest || have.ID == img.ManifestDigest
+	if !known || !slices.Equal(have.RootFS.Layers, img.DiffIDs) {
+		return "", appliance.Problem("engine.image-differs", nil, "name", img.Name)
 	}
-	return nil
+	return have.ID, nil
 }
 
 // boundedReader remembers why reading failed: the SDK takes any failure of a

@@ -55,18 +55,18 @@ func stale(s container.Summary, keep appliance.Keep) bool {
 func (e *Engine) pruneImages(ctx context.Context, keep appliance.Keep) ([]string, error) {
 	var gone []string
 	err := e.call(ctx, slowLimit, func(ctx context.Context, c *client.Client) error {
-		refs, err := unused(ctx, c)
+		found, err := unused(ctx, c)
 		if err != nil {
 			return err
 		}
-		for _, ref := range refs {
-			if slices.Contains(keep.Images, ref) {
+		for _, i := range found {
+			if slices.Contains(keep.Images, i.id) {
 				continue
 			}
-			_, err := c.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
+			_, err := c.ImageRemove(ctx, i.name, image.RemoveOptions{PruneChildren: true})
 			switch {
 			case err == nil:
-				gone = append(gone, ref)
+				gone = append(gone, i.id)
 			case errdefs.IsConflict(err), errdefs.IsNotFound(err): // in use, or gone since
 			default:
 				return err
@@ -77,9 +77,12 @@ func (e *Engine) pruneImages(ctx context.Context, keep appliance.Keep) ([]string
 	return gone, err
 }
 
-// unused are the names of our images that no container was made from. Newer
+// tagged is one name of one image.
+type tagged struct{ id, name string }
+
+// unused are our images that no container was made from, by their names. Newer
 // engines would take the name of an image in use away.
-func unused(ctx context.Context, c *client.Client) ([]string, error) {
+func unused(ctx context.Context, c *client.Client) ([]tagged, error) {
 	containers, err := c.ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {
 		return nil, err
@@ -92,11 +95,11 @@ func unused(ctx context.Context, c *client.Client) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var refs []string
+	var refs []tagged
 	for _, i := range list {
 		for _, tag := range i.RepoTags {
 			if strings.HasPrefix(tag, repository) && !used[tag] && !used[i.ID] {
-				refs = append(refs, tag)
+				refs = append(refs, tagged{i.ID, tag})
 			}
 		}
 	}
