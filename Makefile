@@ -15,25 +15,41 @@ LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 TEST_PACKAGES := postgresql-15 gcc libc6-dev
 
 .DELETE_ON_ERROR:
-.PHONY: build dist demo test lint test-arm64 torture bench bench-install clean program prepare FORCE
+.PHONY: build dist demo test lint test-arm64 torture bench bench-install FORCE
+
+# Fills the folders that are embedded, and links a program: architecture, bundle, file.
+define program
+	@rm -f backups/blob/*.zst stacks/bundle/blob/*.bundle
+	@cp $(PARTS)/restic_*_$(1)_*.zst backups/blob/
+	@cp $(2) stacks/bundle/blob/delivery.bundle
+	$(call go_build,$(1)) -ldflags '-s -w -X rochdale/appliance.version=$(VERSION) -X rochdale/appliance.built=$(BUILT)' -o $(3) ./cmd/rochdale
+
+endef
+
+# What the tests need on this machine. Nothing is changed where it is there.
+define prepare
+	@dpkg -s $(TEST_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES) >/dev/null; }
+	@mkdir -p dist/tools
+	@test -x dist/tools/golangci-lint || GOBIN=$(CURDIR)/dist/tools go install $(LINT)
+endef
 
 # bin/rochdale: one static file for this machine, with restic and the stacks in it.
 build: $(PARTS)/restic-$(HOST).packed $(PARTS)/delivery-$(HOST).bundle
-	@cp $(PARTS)/delivery-$(HOST).bundle $(PARTS)/thin.bundle
-	@$(MAKE) --no-print-directory program ARCH=$(HOST) OUT=bin/rochdale
+	$(call program,$(HOST),$(PARTS)/delivery-$(HOST).bundle,bin/rochdale)
 
 # Boots a bare Debian, installs the product in it, walks an order; until Ctrl-C.
 demo: build
 	go run ./installer/e2e/demo $(DEMO_ARGS)
 
 # Everything that a change must pass, end-to-end tests on booted machines included.
-test: prepare build lint
+test: build lint
 	go test -race -timeout 20m ./...
 	cd backups/restic && go vet ./... && go test ./...
 	go test -tags e2e -count=1 -timeout 40m -v -run '$(or $(RUN),.)' ./installer/e2e
 
 # go vet with every build tag, and golangci-lint.
-lint: prepare
+lint:
+	$(prepare)
 	go vet -tags 'e2e failpoints' ./...
 	dist/tools/golangci-lint run ./...
 
@@ -53,20 +69,10 @@ bench-install: build
 
 # dist/: the program for every architecture, with checksums and sizes. All carry
 # one bundle, whose digest names the images of all of them.
-dist: $(ARCHES:%=$(PARTS)/restic-%.packed) $(PARTS)/delivery.bundle $(PARTS)/hub
-	@for arch in $(ARCHES); do \
-		$(PARTS)/hub bundle thin $(PARTS)/delivery.bundle --arch $$arch --output $(PARTS)/thin.bundle && \
-		$(MAKE) --no-print-directory program ARCH=$$arch OUT=dist/rochdale-linux-$$arch || exit 1; \
-	done
+dist: $(ARCHES:%=$(PARTS)/restic-%.packed) $(ARCHES:%=$(PARTS)/thin-%.bundle)
+	$(foreach arch,$(ARCHES),$(call program,$(arch),$(PARTS)/thin-$(arch).bundle,dist/rochdale-linux-$(arch)))
 	cd dist && sha256sum $(ARCHES:%=rochdale-linux-%) > SHA256SUMS
 	@ls -l dist/rochdale-linux-*
-
-# Fills the folders that are embedded, and links OUT for ARCH.
-program:
-	@rm -f backups/blob/*.zst stacks/bundle/blob/*.bundle
-	@cp $(PARTS)/restic_*_$(ARCH)_*.zst backups/blob/
-	@cp $(PARTS)/thin.bundle stacks/bundle/blob/delivery.bundle
-	$(call go_build,$(ARCH)) -ldflags '-s -w -X rochdale/appliance.version=$(VERSION) -X rochdale/appliance.built=$(BUILT)' -o $(OUT) ./cmd/rochdale
 
 # restic of its own module, packed; built again only when the pin changes.
 $(PARTS)/restic-%.packed: backups/restic/go.mod backups/restic/go.sum backups/restic/main.go | $(PARTS)
@@ -85,19 +91,11 @@ $(PARTS)/hub: FORCE | $(PARTS)
 $(PARTS)/delivery.bundle: $(ARCHES:%=$(PARTS)/coop-%) $(CATALOG) $(PARTS)/hub
 	$(PARTS)/hub bundle build stacks/catalog/delivery $(foreach a,$(ARCHES),--program coop:$(a)=$(PARTS)/coop-$(a)) --output $@
 
+$(PARTS)/thin-%.bundle: $(PARTS)/delivery.bundle $(PARTS)/hub
+	$(PARTS)/hub bundle thin $< --arch $* --output $@
+
 $(PARTS)/delivery-%.bundle: $(PARTS)/coop-% $(CATALOG) $(PARTS)/hub
 	$(PARTS)/hub bundle build stacks/catalog/delivery --program coop:$*=$(PARTS)/coop-$* --output $@
 
-# What the tests need on this machine. Nothing is changed where it is there.
-prepare:
-	@dpkg -s $(TEST_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES) >/dev/null; }
-	@mkdir -p dist/tools
-	@test -x dist/tools/golangci-lint || GOBIN=$(CURDIR)/dist/tools go install $(LINT)
-
 $(PARTS):
 	@mkdir -p $@
-
-# Removes what was built; what is embedded becomes empty again.
-clean:
-	rm -rf bin dist
-	rm -f backups/blob/*.zst stacks/bundle/blob/*.bundle
