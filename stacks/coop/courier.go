@@ -4,14 +4,10 @@ package coop
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"strings"
 	"time"
 )
-
-// pinTries is how often the PIN of one job may be tried in tryWindow.
-const pinTries = 5
 
 // Desk is what a courier's page shows.
 type Desk struct {
@@ -172,12 +168,13 @@ func (a *App) PickUp(ctx context.Context, who Member, jobID string) error {
 // Deliver is the courier handing over the order for the customer's PIN. The
 // sale is posted in the same transaction.
 func (a *App) Deliver(ctx context.Context, who Member, jobID, pin string) error {
-	if err := a.tryPIN(ctx, who, jobID); err != nil {
+	pin = strings.TrimSpace(pin)
+	if err := a.tryPIN(ctx, who, jobID, pin); err != nil {
 		return err
 	}
 	var stop Stop
 	return a.act(ctx, who, jobID, step{verb: VerbDeliver, effect: func(tx Tx, j *Job, now time.Time) (facts, error) {
-		if subtle.ConstantTimeCompare([]byte(strings.TrimSpace(pin)), []byte(j.PIN)) != 1 {
+		if !samePIN(pin, j.PIN) { // it was renewed just now
 			return nil, invalid("pin_wrong", "pin")
 		}
 		var err error
@@ -196,24 +193,6 @@ func (a *App) Deliver(ctx context.Context, who Member, jobID, pin string) error 
 	}})
 }
 
-// tryPIN counts a try of the courier who carries the order. Whoever else asks is
-// turned away before a PIN is looked at, so theirs is not worth a write.
-func (a *App) tryPIN(ctx context.Context, who Member, jobID string) error {
-	carries := false
-	err := a.store.Read(ctx, func(tx Tx) error {
-		j, err := tx.Job(ctx, jobID)
-		carries = err == nil && who.ID != "" && j.WorkerID == who.ID
-		if errors.Is(err, ErrMissing) {
-			return nil
-		}
-		return err
-	})
-	if err != nil || !carries {
-		return err
-	}
-	return limit(a.tries.pin, jobID+"|"+who.ID)
-}
-
 // Collect is the courier having the cash in hand. They wait for the next offer
 // from then on.
 func (a *App) Collect(ctx context.Context, who Member, jobID string) error {
@@ -225,15 +204,44 @@ func (a *App) Collect(ctx context.Context, who Member, jobID string) error {
 		if err := post(ctx, tx, cash(j, q, who.ID, e.At)); err != nil {
 			return err
 		}
-		av, err := tx.Availability(ctx, who.ID)
-		if err != nil && !errors.Is(err, ErrMissing) {
-			return err
-		}
-		if err := tx.SetAvailability(ctx, Availability{who.ID, av.Online, e.At}); err != nil {
-			return err
-		}
-		return offerWaiting(ctx, tx)
+		return free(ctx, tx, j.WorkerID, e.At)
 	}})
+}
+
+// Return is what was picked up and can't be handed over going back: nobody opens,
+// the PIN is lost. Nobody owes anything: money moves at delivery only, and where
+// an order was delivered but not paid, an admin returns it and its sale is
+// reversed.
+func (a *App) Return(ctx context.Context, who Member, jobID, why string) error {
+	why, err := text(why, "reason", 3, 300)
+	if err != nil {
+		return err
+	}
+	return a.act(ctx, who, jobID, step{verb: VerbReturn, effect: func(Tx, *Job, time.Time) (facts, error) {
+		return facts{"reason": why}, nil
+	}, after: func(tx Tx, j Job, e Event) error {
+		switch t, err := tx.TransactionByKey(ctx, saleKey(j.ID)); {
+		case err == nil:
+			if err := post(ctx, tx, reversal(t, why, who.ID, e.At)); err != nil {
+				return err
+			}
+		case !errors.Is(err, ErrMissing):
+			return err
+		}
+		return free(ctx, tx, j.WorkerID, e.At)
+	}})
+}
+
+// free lets a courier whose job is over wait for the next offer from now on.
+func free(ctx context.Context, tx Tx, workerID string, now time.Time) error {
+	av, err := tx.Availability(ctx, workerID)
+	if err != nil && !errors.Is(err, ErrMissing) {
+		return err
+	}
+	if err := tx.SetAvailability(ctx, Availability{workerID, av.Online, now}); err != nil {
+		return err
+	}
+	return offerWaiting(ctx, tx)
 }
 
 func finish(ctx context.Context, tx Tx, jobID string, kind StopKind, now time.Time) (Stop, error) {

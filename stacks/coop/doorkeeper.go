@@ -37,7 +37,7 @@ type Client struct {
 // doorkeeper counts tries. Nothing of it is written to the database.
 type doorkeeper struct {
 	place, target, device, account, queue *allowance // of signing in
-	signUp, join, quote, pin              *allowance
+	signUp, join, quote, renewal          *allowance
 }
 
 func newDoorkeeper() doorkeeper {
@@ -45,7 +45,7 @@ func newDoorkeeper() doorkeeper {
 	return doorkeeper{
 		place: per(signInsPerPlace), target: per(signInsPerTarget), device: per(signInsPerDevice), account: per(signInsPerMember),
 		queue:  newAllowance(queueLength, queueWindow),
-		signUp: per(signUpsPerPlace), join: per(joinsPerPlace), quote: per(changesPerMember), pin: per(pinTries),
+		signUp: per(signUpsPerPlace), join: per(joinsPerPlace), quote: per(changesPerMember), renewal: per(changesPerMember),
 	}
 }
 

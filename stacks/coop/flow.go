@@ -17,6 +17,7 @@ const (
 	Closed    State = "closed"    // paid; nothing is left to do
 	Refused   State = "refused"   // the shop said no
 	Cancelled State = "cancelled" // called off before pick-up
+	Returned  State = "returned"  // it was on its way, but couldn't be handed over or wasn't paid
 )
 
 // Verb is what somebody does to a job.
@@ -31,6 +32,7 @@ const (
 	VerbPickUp  Verb = "pick_up"
 	VerbDeliver Verb = "deliver"
 	VerbCollect Verb = "collect"
+	VerbReturn  Verb = "return"
 )
 
 // Party is the side of a job that a person is on.
@@ -76,7 +78,9 @@ func DeliveryFlow() Flow {
 			{Assigned, VerbCancel, Cancelled, []Party{AsAdmin}},
 			{Assigned, VerbPickUp, PickedUp, []Party{AsWorker}},
 			{PickedUp, VerbDeliver, Delivered, []Party{AsWorker}},
+			{PickedUp, VerbReturn, Returned, []Party{AsWorker, AsProvider, AsAdmin}},
 			{Delivered, VerbCollect, Closed, []Party{AsWorker}},
+			{Delivered, VerbReturn, Returned, []Party{AsAdmin}},
 		},
 	}
 }
@@ -108,6 +112,13 @@ func (f Flow) Done(now State, verb Verb) bool {
 // Over reports whether no transition leaves the state.
 func (f Flow) Over(s State) bool {
 	return !slices.ContainsFunc(f.Transitions, func(t Transition) bool { return t.From == s })
+}
+
+// Ahead reports whether verb can still come for a job in this state.
+func (f Flow) Ahead(s State, verb Verb) bool {
+	return slices.ContainsFunc(f.Transitions, func(t Transition) bool {
+		return t.From == s && (t.Verb == verb || f.Ahead(t.To, verb))
+	})
 }
 
 // Allows reports whether one of the parties may do verb in this state.

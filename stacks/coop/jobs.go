@@ -21,7 +21,8 @@ type OrderView struct {
 	Worker   string // name, "" until assigned
 	Offers   []OfferView
 	History  []Event
-	Reason   string  // why it was refused or cancelled, if somebody said
+	Reason   string  // why it was refused, cancelled or returned, if somebody said
+	PINSpent bool    // the PIN was tried too often; the customer can get another
 	Parties  []Party // the sides that the viewer is on
 }
 
@@ -63,7 +64,7 @@ func (a *App) view(ctx context.Context, tx Tx, who Member, jobID string) (v Orde
 	if v.Parties = parties(who, v.Job, v.Shop); len(v.Parties) == 0 {
 		return v, problem(NotFound, "no_order")
 	}
-	if !v.Sees(AsCustomer) {
+	if !v.Sees(AsCustomer) || !a.flow.Ahead(v.State, VerbDeliver) {
 		v.PIN = ""
 	}
 	if v.Quote, err = tx.Quote(ctx, v.QuoteID); err != nil {
@@ -75,22 +76,26 @@ func (a *App) view(ctx context.Context, tx Tx, who Member, jobID string) (v Orde
 	if v.History, err = tx.EventsOf(ctx, "job/"+jobID, 100); err != nil {
 		return v, err
 	}
-	v.Reason = reason(v.History)
+	if v.Reason, err = reason(ctx, tx, jobID); err != nil {
+		return v, err
+	}
+	if v.PINSpent, err = pinSpent(ctx, tx, jobID); err != nil {
+		return v, err
+	}
 	return v, a.names(ctx, tx, &v)
 }
 
 // reason is what was written when the order was called off.
-func reason(history []Event) string {
-	for _, e := range history {
-		if e.Kind != "job."+string(VerbRefuse) && e.Kind != "job."+string(VerbCancel) {
-			continue
-		}
-		var data facts
-		if json.Unmarshal([]byte(e.Data), &data) == nil {
-			return data["reason"]
-		}
+func reason(ctx context.Context, tx Tx, jobID string) (string, error) {
+	e, err := tx.LastEvent(ctx, "job/"+jobID, "job."+string(VerbRefuse), "job."+string(VerbCancel), "job."+string(VerbReturn))
+	if errors.Is(err, ErrMissing) {
+		return "", nil
 	}
-	return ""
+	var data facts
+	if err != nil || json.Unmarshal([]byte(e.Data), &data) != nil {
+		return "", err
+	}
+	return data["reason"], nil
 }
 
 func (a *App) names(ctx context.Context, tx Tx, v *OrderView) error {

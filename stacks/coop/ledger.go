@@ -15,7 +15,7 @@ import (
 func sale(j Job, q Quote, actor string, at time.Time) Transaction {
 	s := q.Shares
 	return Transaction{
-		ID: newID(), Kind: "sale", Key: "sale/" + j.ID, JobID: j.ID, ActorID: actor, At: at,
+		ID: newID(), Kind: "sale", Key: saleKey(j.ID), JobID: j.ID, ActorID: actor, At: at,
 		Postings: entries(q.Unit,
 			entry{CustomerReceivable, j.CustomerID, q.Price.Total()},
 			entry{ProviderPayable, j.ProviderID, -s.Provider},
@@ -24,6 +24,9 @@ func sale(j Job, q Quote, actor string, at time.Time) Transaction {
 			entry{HardshipFund, "", -s.Fund}),
 	}
 }
+
+// saleKey names the one sale of a job.
+func saleKey(jobID string) string { return "sale/" + jobID }
 
 // cash is what collecting at the door does: the customer owes nothing any more,
 // and the courier holds the co-op's cash.
@@ -222,12 +225,17 @@ func (a *App) Reverse(ctx context.Context, who Member, id, why string) error {
 		if t.Reverses != "" {
 			return problem(Conflict, "is_reversal")
 		}
-		r := Transaction{ID: newID(), Kind: "reversal", Key: "reversal/" + t.ID, JobID: t.JobID, Reverses: t.ID, Memo: why, ActorID: who.ID, At: time.Now()}
-		for _, p := range t.Postings {
-			r.Postings = append(r.Postings, Posting{p.Account, -p.Amount})
-		}
-		return post(ctx, tx, r)
+		return post(ctx, tx, reversal(t, why, who.ID, time.Now()))
 	})
+}
+
+// reversal is the opposite of t. Its key makes sure that there's only one.
+func reversal(t Transaction, why, actor string, at time.Time) Transaction {
+	r := Transaction{ID: newID(), Kind: "reversal", Key: "reversal/" + t.ID, JobID: t.JobID, Reverses: t.ID, Memo: why, ActorID: actor, At: at}
+	for _, p := range t.Postings {
+		r.Postings = append(r.Postings, Posting{p.Account, -p.Amount})
+	}
+	return r
 }
 
 // HandIn records cash that a courier handed to the co-op, counted by the

@@ -4,10 +4,7 @@ package coop
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
-	"math/big"
 	"strconv"
 	"time"
 )
@@ -182,13 +179,4 @@ func (a *App) place(ctx context.Context, tx Tx, j Job, q Quote) error {
 	return record(ctx, tx, note{"job/" + j.ID, "job.place", j.CustomerID, j.CreatedAt}, facts{
 		"quote": q.ID, "settings": strconv.FormatInt(q.SettingsVersion, 10), "total": Decimal(q.Price.Total(), q.Unit), "unit": q.Unit,
 	})
-}
-
-// newPIN returns four random digits.
-func newPIN() (string, error) {
-	n, err := rand.Int(rand.Reader, big.NewInt(10_000))
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%04d", n), nil
 }

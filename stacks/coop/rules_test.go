@@ -52,6 +52,10 @@ func TestFlow(t *testing.T) {
 		{Placed, VerbCancel, AsCustomer, Cancelled, ""},
 		{Accepted, VerbCancel, AsCustomer, "", Forbidden},
 		{PickedUp, VerbCancel, AsAdmin, "", Conflict},
+		{PickedUp, VerbReturn, AsWorker, Returned, ""},
+		{PickedUp, VerbReturn, AsCustomer, "", Forbidden},
+		{Delivered, VerbReturn, AsWorker, "", Forbidden},
+		{Assigned, VerbReturn, AsWorker, "", Conflict},
 		{PickedUp, VerbDeliver, AsWorker, Delivered, ""},
 		{Placed, VerbDeliver, AsWorker, "", Conflict},
 		{Closed, VerbCollect, AsWorker, "", Conflict},
@@ -62,7 +66,7 @@ func TestFlow(t *testing.T) {
 			t.Errorf("%s %s by %s: %q, %v", c.from, c.verb, c.by, got, err)
 		}
 	}
-	for _, s := range []State{Closed, Refused, Cancelled} {
+	for _, s := range []State{Closed, Refused, Cancelled, Returned} {
 		if !f.Over(s) {
 			t.Errorf("%s isn't the end", s)
 		}

@@ -77,6 +77,8 @@ type Orders interface {
 	Jobs(ctx context.Context, f JobFilter) ([]Job, error)
 	// MoveJob writes state, worker and time, if the job is still in from; else ErrStale.
 	MoveJob(ctx context.Context, j Job, from State) error
+	// SetPIN changes a job's PIN.
+	SetPIN(ctx context.Context, jobID, pin string) error
 	Stops(ctx context.Context, jobID string) ([]Stop, error)
 	FinishStop(ctx context.Context, id string, at time.Time) error
 	AddProof(ctx context.Context, p Proof) error
@@ -130,7 +132,12 @@ type Log interface {
 	// Append seals e after the last event and adds it; it returns what was added.
 	Append(ctx context.Context, e Event) (Event, error)
 	Events(ctx context.Context, after int64, limit int) ([]Event, error)
+	// EventsOf lists the newest about a subject, oldest first.
 	EventsOf(ctx context.Context, subject string, limit int) ([]Event, error)
+	// LastEvent is the newest of one of the kinds about a subject.
+	LastEvent(ctx context.Context, subject string, kinds ...string) (Event, error)
+	// CountEvents counts those of a kind about a subject after the one numbered so.
+	CountEvents(ctx context.Context, subject, kind string, after int64) (int64, error)
 	// Head is the number and hash of the last event.
 	Head(ctx context.Context) (int64, string, error)
 }

@@ -302,28 +302,95 @@ func session(t *testing.T, c crew, email string) string {
 	return token
 }
 
-func TestTriesAreLimited(t *testing.T) {
+// TestPIN: ten wrong tries end a PIN for good, whatever the clock says and even
+// for the right one; the customer can get another.
+func TestPIN(t *testing.T) {
 	inTime(t, func(t *testing.T, _ *store.Store, c crew) {
 		ctx := t.Context()
-		job := c.taken(t)
-		if err := c.app.PickUp(ctx, c.courier, job); err != nil {
-			t.Fatal(err)
+		job := c.carried(t)
+		try := func(who coop.Member, pin string) string { return key(c.app.Deliver(ctx, who, job, pin)) }
+		pin := func() string {
+			v, err := c.app.Order(ctx, c.client, job)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v.PIN
 		}
-		for range 5 {
-			if got := key(c.app.Deliver(ctx, c.courier, job, "no")); got != "pin_wrong" {
+		first := pin()
+		for range 30 {
+			if got := try(c.client, "no"); got != "not_yours" {
 				t.Fatal(got)
 			}
 		}
+		for range 10 {
+			if got := try(c.courier, "no"); got != "pin_wrong" {
+				t.Fatal(got)
+			}
+			time.Sleep(time.Hour)
+		}
+		if got := try(c.courier, first); got != "pin_spent" {
+			t.Errorf("after ten wrong tries: %s", got)
+		}
+		for _, who := range []coop.Member{c.courier, c.merchant, c.admin, {}} {
+			if got := key(c.app.RenewPIN(ctx, who, job)); got != "no_order" {
+				t.Errorf("somebody else renews the PIN: %s", got)
+			}
+		}
+		for pin() == first {
+			if err := c.app.RenewPIN(ctx, c.client, job); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := try(c.courier, first); got != "pin_wrong" {
+			t.Errorf("the old PIN: %s", got)
+		}
+		if got := try(c.courier, " "+pin()+" "); got != "<nil>" {
+			t.Errorf("the new PIN: %s", got)
+		}
+		if got := key(c.app.RenewPIN(ctx, c.client, job)); got != "moved_on" {
+			t.Errorf("a PIN after delivery: %s", got)
+		}
 		v, err := c.app.Order(ctx, c.client, job)
-		if err != nil {
+		if err != nil || v.PIN != "" || v.PINSpent {
+			t.Errorf("%+v, %v", v, err)
+		}
+	})
+}
+
+// carried is an order that the courier has picked up.
+func (c crew) carried(t *testing.T) string {
+	t.Helper()
+	job := c.taken(t)
+	if err := c.app.PickUp(t.Context(), c.courier, job); err != nil {
+		t.Fatal(err)
+	}
+	return job
+}
+
+// TestLongHistory: an order for which couriers were looked for all day shows what
+// happened last, and why.
+func TestLongHistory(t *testing.T) {
+	inTime(t, func(t *testing.T, _ *store.Store, c crew) {
+		ctx := t.Context()
+		if err := c.app.SetOnline(ctx, c.courier, true); err != nil {
 			t.Fatal(err)
 		}
-		if got := key(c.app.Deliver(ctx, c.courier, job, v.PIN)); got != "too_many" {
-			t.Errorf("a sixth PIN: %s", got)
+		job := c.order(t)
+		if err := c.app.AcceptOrder(ctx, c.merchant, job); err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(15 * time.Minute)
-		if err := c.app.Deliver(ctx, c.courier, job, v.PIN); err != nil {
-			t.Error(err)
+		for range 70 {
+			time.Sleep(time.Minute)
+			if err := c.app.Sweep(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.app.CancelOrder(ctx, c.admin, job, "nobody came"); err != nil {
+			t.Fatal(err)
+		}
+		v, err := c.app.Order(ctx, c.client, job)
+		if err != nil || v.Reason != "nobody came" || v.History[len(v.History)-1].Kind != "job.cancel" || len(v.History) != 100 {
+			t.Errorf("%q, %d events, %v", v.Reason, len(v.History), err)
 		}
 	})
 }

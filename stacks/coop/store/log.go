@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"rochdale/stacks/coop"
 )
@@ -45,7 +46,20 @@ func (t *tx) Events(ctx context.Context, after int64, limit int) ([]coop.Event, 
 }
 
 func (t *tx) EventsOf(ctx context.Context, subject string, limit int) ([]coop.Event, error) {
-	return many(ctx, t, readEvent, eventCols+"where subject = ? order by seq limit ?", subject, limit)
+	return many(ctx, t, readEvent, "select * from ("+eventCols+"where subject = ? order by seq desc limit ?) as newest order by seq", subject, limit)
+}
+
+func (t *tx) LastEvent(ctx context.Context, subject string, kinds ...string) (coop.Event, error) {
+	args := []any{subject}
+	for _, k := range kinds {
+		args = append(args, k)
+	}
+	marks := strings.TrimSuffix(strings.Repeat("?, ", len(kinds)), ", ")
+	return one(ctx, t, readEvent, eventCols+"where subject = ? and kind in ("+marks+") order by seq desc limit 1", args...)
+}
+
+func (t *tx) CountEvents(ctx context.Context, subject, kind string, after int64) (int64, error) {
+	return one(ctx, t, number, "select count(*) from events where subject = ? and kind = ? and seq > ?", subject, kind, after)
 }
 
 func (t *tx) Settings(ctx context.Context) (int64, map[string]string, error) {

@@ -75,6 +75,10 @@ func (t *tx) AddJob(ctx context.Context, j coop.Job, stops []coop.Stop) error {
 
 func nullable(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
 
+func (t *tx) SetPIN(ctx context.Context, jobID, pin string) error {
+	return t.change(ctx, coop.ErrMissing, "update jobs set pin = ? where id = ?", pin, jobID)
+}
+
 const jobCols = "select id, flow, quote_id, customer_id, provider_id, worker_id, state, payment, pin, created_at, updated_at from jobs "
 
 func readJob(scan scanner) (j coop.Job, err error) {

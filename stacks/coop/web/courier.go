@@ -40,6 +40,10 @@ func (s *Server) collect(_ http.ResponseWriter, r *http.Request, who coop.Member
 	return "/courier", s.app.Collect(r.Context(), who, r.PathValue("order"))
 }
 
+func (s *Server) bringBack(_ http.ResponseWriter, r *http.Request, who coop.Member) (string, error) {
+	return "/courier", s.app.Return(r.Context(), who, r.PathValue("order"), r.PostForm.Get("reason"))
+}
+
 func (s *Server) earnings(r *http.Request, who coop.Member) (view, error) {
 	l, err := s.app.Earnings(r.Context(), who)
 	return view{page: "account", heading: s.say(r, who, "nav.earnings"), data: account("earnings.about", who.ID, l)}, err

@@ -98,3 +98,13 @@ func (s *Server) cancel(_ http.ResponseWriter, r *http.Request, who coop.Member)
 	id := r.PathValue("order")
 	return "/orders/" + id, s.app.CancelOrder(r.Context(), who, id, r.PostForm.Get("reason"))
 }
+
+func (s *Server) renewPIN(_ http.ResponseWriter, r *http.Request, who coop.Member) (string, error) {
+	id := r.PathValue("order")
+	return "/orders/" + id, s.app.RenewPIN(r.Context(), who, id)
+}
+
+func (s *Server) giveBack(_ http.ResponseWriter, r *http.Request, who coop.Member) (string, error) {
+	id := r.PathValue("order")
+	return "/orders/" + id, s.app.Return(r.Context(), who, id, r.PostForm.Get("reason"))
+}

@@ -29,6 +29,8 @@
 //	GET  /orders                             the customer's orders
 //	GET  /orders/{order}                     status: <main data-state="…">, PIN for the customer: data-pin="NNNN"; ?live=1 reloads by itself
 //	POST /orders/{order}/cancel              reason
+//	POST /orders/{order}/pin                 another PIN for the customer
+//	POST /orders/{order}/return              reason; for the courier, the shop and admins
 //
 //	GET  /shop                               the merchant's shops
 //	POST /shop                               name, address → 303 /shop/{shop}
@@ -45,6 +47,7 @@
 //	POST /courier/offers/{offer}/accept, /decline
 //	POST /courier/orders/{order}/pick-up, /collect
 //	POST /courier/orders/{order}/deliver     pin
+//	POST /courier/orders/{order}/return      reason
 //	GET  /courier/earnings                   the courier's postings
 //
 //	GET  /members?q=                         <li data-member="ID" data-email="…">

@@ -180,7 +180,7 @@ func (p paper) State(st coop.State) tag {
 	switch st {
 	case coop.Delivered, coop.Closed:
 		class = "good"
-	case coop.Refused, coop.Cancelled:
+	case coop.Refused, coop.Cancelled, coop.Returned:
 		class = "bad"
 	case coop.Placed:
 		class = "warn"
@@ -226,6 +226,10 @@ func (p paper) Over(st coop.State) bool { return p.server.app.Flow().Over(st) }
 func (p paper) Can(o coop.OrderView, verb string) bool {
 	return p.server.app.Flow().Allows(o.State, coop.Verb(verb), o.Parties)
 }
+
+// Sent reports whether the form of this address was just refused, so that the
+// page shows it open.
+func (p paper) Sent(path string) bool { return p.Problem != nil && p.Path == path }
 
 // Why puts the reason of an offer into words.
 func (p paper) Why(r coop.Reason) string {

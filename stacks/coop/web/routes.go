@@ -34,6 +34,8 @@ func (s *Server) routes() {
 	s.get("/orders/all", s.allOrders)
 	s.get("/orders/{order}", s.order)
 	s.post("/orders/{order}/cancel", s.cancel, s.order)
+	s.post("/orders/{order}/pin", s.renewPIN, s.order)
+	s.post("/orders/{order}/return", s.giveBack, s.order)
 
 	s.get("/shop", s.myShops)
 	s.post("/shop", s.addShop, s.myShops)
@@ -52,6 +54,7 @@ func (s *Server) routes() {
 	s.post("/courier/orders/{order}/pick-up", s.pickUp, s.courier)
 	s.post("/courier/orders/{order}/deliver", s.deliver, s.courier)
 	s.post("/courier/orders/{order}/collect", s.collect, s.courier)
+	s.post("/courier/orders/{order}/return", s.bringBack, s.courier)
 	s.get("/courier/earnings", s.earnings)
 
 	s.get("/members", s.members)
