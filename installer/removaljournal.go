@@ -10,22 +10,25 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
+	"rochdale/appliance/host"
 	"rochdale/appliance/step"
 )
 
 // RemovalJournal keeps the events of an uninstall beside the data, because the
 // box's own state may be among what is removed. The file goes when the uninstall has succeeded.
-type RemovalJournal struct{ path string }
+type RemovalJournal struct {
+	path  string
+	files host.Files
+}
 
 var _ step.Journal = RemovalJournal{}
 
 // NewRemovalJournal is the journal of this machine's uninstall.
-func NewRemovalJournal(d Deps) RemovalJournal { return RemovalJournal{path: removalPath(d)} }
+func NewRemovalJournal(d Deps) RemovalJournal { return RemovalJournal{path: removalPath(d), files: d.Files} }
 
 func removalPath(d Deps) string { return d.at("var/lib/rochdale-uninstall.jsonl") }
 
@@ -38,7 +41,6 @@ func (j RemovalJournal) Open(_ context.Context, plan, key string, _ time.Time) (
 	job, resumed := "", false
 	for line := range bytes.Lines(data) {
 		var e step.Event
-		// A line that a power cut tore is as good as one that was never written.
 		if json.Unmarshal(line, &e) == nil && e.Plan == plan {
 			job, resumed = e.Job, true
 		}
@@ -53,20 +55,16 @@ func (j RemovalJournal) Open(_ context.Context, plan, key string, _ time.Time) (
 }
 
 // Record implements [step.Journal].
-func (j RemovalJournal) Record(_ context.Context, e step.Event) (err error) {
+func (j RemovalJournal) Record(_ context.Context, e step.Event) error {
 	line, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, privateFile)
-	if err != nil {
-		return err
+	data, err := os.ReadFile(j.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the journal of the removal: %w", err)
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := file.Write(append(line, '\n')); err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), syncFolder(filepath.Dir(j.path)))
+	return j.files.Write(j.path, append(append(data, line...), '\n'), host.Attr{Mode: privateFile, UID: os.Geteuid(), GID: os.Getegid()})
 }
 
 // Close implements [step.Journal].
@@ -74,17 +72,5 @@ func (j RemovalJournal) Close(_ context.Context, _ string, outcome step.Outcome,
 	if outcome != step.Succeeded {
 		return nil
 	}
-	if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return syncFolder(filepath.Dir(j.path))
-}
-
-func syncFolder(path string) (err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	return file.Sync()
+	return j.files.Remove(j.path)
 }
