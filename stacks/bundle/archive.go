@@ -19,6 +19,7 @@ const window = 4 << 20
 
 // archive reads a bundle from a stream, in order, believing nothing.
 type archive struct {
+	input  *bounded
 	packed *zstd.Decoder
 	tar    *tar.Reader
 	index  index
@@ -31,12 +32,13 @@ type archive struct {
 // readArchive reads INDEX and images.lock, and compares them. The caller closes
 // the archive.
 func readArchive(r io.Reader) (*archive, error) {
-	packed, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+	input := &bounded{from: r, left: maxIndex + maxFile + slack}
+	packed, err := zstd.NewReader(input, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxWindow(2*window))
 	if err != nil {
 		return nil, refuse("format", err, "reason", "compression")
 	}
-	a := &archive{packed: packed, tar: tar.NewReader(packed)}
+	a := &archive{input: input, packed: packed, tar: tar.NewReader(packed)}
 	err = a.readIndex()
 	if err == nil {
 		err = a.readLock()
@@ -64,6 +66,7 @@ func (a *archive) readIndex() error {
 	}
 	a.digest = digestOf(a.text)
 	a.index, err = parseIndex(a.text)
+	a.input.left += a.index.total()
 	return err
 }
 

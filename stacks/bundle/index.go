@@ -146,6 +146,9 @@ func (x index) valid() error {
 			return refuse("size", nil, "path", e.path)
 		}
 	}
+	if x.total() > maxTotal {
+		return refuse("size", nil, "path", strings.TrimSuffix(imagesDir, "/"))
+	}
 	for _, path := range []string{lockName, stackDir + "stack.yaml", stackDir + "compose.yaml"} {
 		if !slices.ContainsFunc(x, func(e entry) bool { return e.path == path }) {
 			return refuse("missing", nil, "path", path)

@@ -82,6 +82,7 @@ func reasons() [][2]string {
 		{"stack.bundle.image", "the image {image} is not both used in compose.yaml and listed for every architecture"},
 		{"stack.bundle.image-content", "the image in {path} can not be taken: {reason}"},
 		{"stack.bundle.pull", "the image {image} does not travel in this bundle"},
+		{"stack.bundle.space", "the disk of {path} has {free} free, and the bundle needs {needed}"},
 		{"stack.bundle.write", "the bundle cannot be written to {path}"},
 	}
 }

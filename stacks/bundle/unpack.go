@@ -26,6 +26,9 @@ type Disk interface {
 type Store struct {
 	Dir  string // must exist
 	Disk Disk
+	// Free tells how many bytes can still be written into a folder; nil asks the
+	// file system.
+	Free func(dir string) (bytes int64, err error)
 }
 
 // Path is the folder of the bundle with this digest.
@@ -41,8 +44,9 @@ func (s Store) Remove(digest string) error { return s.Disk.RemoveFolder(s.Path(d
 
 // Unpack verifies a bundle while it writes it, keeping the images for this
 // machine only, and opens it. want is the digest that it must have; "" takes
-// any. A bundle that is there already and right is left as it is. On an error
-// nothing of the bundle is left behind.
+// any. A bundle that is there already and right is left as it is. One that does
+// not fit on the disk, with what the engine needs to load its images, is refused
+// before anything is written. On an error nothing of the bundle is left behind.
 func (s Store) Unpack(ctx context.Context, r io.Reader, want string) (*Opened, error) {
 	a, err := readArchive(r)
 	if err != nil {
@@ -54,6 +58,9 @@ func (s Store) Unpack(ctx context.Context, r io.Reader, want string) (*Opened, e
 	}
 	if there, err := s.Open(a.digest); err == nil && there.verifyImages() == nil {
 		return there, nil
+	}
+	if err := s.room(a); err != nil {
+		return nil, err
 	}
 	path := s.Path(a.digest)
 	if err := s.Disk.Folder(path, func(add func(string, io.Reader) error) error { return a.unpack(ctx, add) }); err != nil {
