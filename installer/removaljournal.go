@@ -28,7 +28,9 @@ type RemovalJournal struct {
 var _ step.Journal = RemovalJournal{}
 
 // NewRemovalJournal is the journal of this machine's uninstall.
-func NewRemovalJournal(d Deps) RemovalJournal { return RemovalJournal{path: removalPath(d), files: d.Files} }
+func NewRemovalJournal(d Deps) RemovalJournal {
+	return RemovalJournal{path: removalPath(d), files: d.Files}
+}
 
 func removalPath(d Deps) string { return d.at("var/lib/rochdale-uninstall.jsonl") }
 
