@@ -128,7 +128,7 @@ func (s *start) network(ctx context.Context, _ step.Report) error {
 
 func (s *start) images(ctx context.Context, _ step.Report) error { return s.load(ctx, s.c) }
 
-// data makes the folders of the release's generation, owned by the stack alone.
+// data chooses the release's generation and makes its folders.
 func (s *start) data(ctx context.Context, _ step.Report) error {
 	r := &s.c.release
 	dir := filepath.Join(s.Paths.Stack(r.Stack), "data")
@@ -142,18 +142,8 @@ func (s *start) data(ctx context.Context, _ step.Report) error {
 			return err
 		}
 	}
-	if err := s.files.MkdirAll(dir, rootOnly()); err != nil {
+	if err := s.furnish(s.c); err != nil {
 		return err
-	}
-	uid := s.c.bundle.Stack.Manifest.User
-	owner := host.Attr{Mode: 0o700, UID: uid, GID: uid}
-	if err := s.files.MkdirAll(s.Paths.Generation(r.Stack, r.Generation), owner); err != nil {
-		return err
-	}
-	for name := range s.c.volumes() {
-		if err := s.files.MkdirAll(s.Paths.Volume(r.Stack, r.Generation, name), owner); err != nil {
-			return err
-		}
 	}
 	return s.password(s.c)
 }

@@ -5,6 +5,7 @@ package appliance_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,8 +51,8 @@ func TestApply(t *testing.T) {
 		if c.spec.Volumes["data"] != volume {
 			t.Errorf("volumes %v", c.spec.Volumes)
 		}
-		for _, dir := range []string{volume, filepath.Dir(volume)} {
-			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		for dir, mode := range map[string]fs.FileMode{volume: 0o700, filepath.Dir(volume): 0o711} {
+			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != mode {
 				t.Errorf("%s: %v %v", dir, info, err)
 			}
 		}

@@ -124,7 +124,7 @@ func (l *look) run(ctx context.Context) error {
 	if err := l.meet(ctx, row); err != nil {
 		return err
 	}
-	failed := l.raise(ctx)
+	failed := errors.Join(l.settle(l.c), l.raise(ctx))
 	if ctx.Err() != nil {
 		// Whoever wants the stack now must find the edge pointed as it was.
 		return context.Cause(ctx)
