@@ -25,6 +25,8 @@ const usage = `Usage: coop [COMMAND]
   serve         answer requests (the default)
   admin-link    print a one-time path that makes the first admin
                 (--again: also when there is an admin already)
+  reset-link    print a one-time path with which the member whose e-mail
+                address follows sets a new password
   healthcheck   ask the server beside for its health; exit 0 when it's well
   version       print the version
 
@@ -42,7 +44,12 @@ func run(ctx context.Context, args []string, std streams, getenv func(string) st
 		command, args = args[0], args[1:]
 	}
 	again := command == "admin-link" && len(args) == 1 && args[0] == "--again"
-	if len(args) > 0 && !again {
+	email := command == "reset-link" && len(args) == 1
+	if command == "reset-link" && len(args) == 0 {
+		fmt.Fprintf(std.err, "coop: reset-link needs the member's e-mail address\n\n%s", usage)
+		return exitUsage
+	}
+	if len(args) > 0 && !again && !email {
 		fmt.Fprintf(std.err, "coop: %s takes no %q\n\n%s", command, args[0], usage)
 		return exitUsage
 	}
@@ -53,7 +60,7 @@ func run(ctx context.Context, args []string, std streams, getenv func(string) st
 	case "help", "-h", "--help":
 		fmt.Fprint(std.out, usage)
 		return exitDone
-	case "serve", "admin-link", "healthcheck":
+	case "serve", "admin-link", "reset-link", "healthcheck":
 	default:
 		fmt.Fprintf(std.err, "coop: there is no command %q\n\n%s", command, usage)
 		return exitUsage
@@ -65,6 +72,8 @@ func run(ctx context.Context, args []string, std streams, getenv func(string) st
 			err = serve(ctx, s, std)
 		case "admin-link":
 			err = adminLink(ctx, s, std, again)
+		case "reset-link":
+			err = resetLink(ctx, s, std, args[0])
 		case "healthcheck":
 			err = healthcheck(ctx, s)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"rochdale/stacks/coop"
 	"rochdale/stacks/coop/store/storetest"
 )
 
@@ -44,6 +45,8 @@ func TestRun(t *testing.T) {
 		{"too much", nil, []string{"version", "x"}, 2, "", `takes no "x"`},
 		{"first admin", map[string]string{"COOP_DATABASE": db}, []string{"admin-link"}, 0, "/join/", ""},
 		{"again", map[string]string{"COOP_DATABASE": db}, []string{"admin-link", "--again"}, 0, "/join/", ""},
+		{"reset for whom", nil, []string{"reset-link"}, 2, "", "e-mail address"},
+		{"reset for nobody", map[string]string{"COOP_DATABASE": db}, []string{"reset-link", "no@example.org"}, 1, "", "no such member"},
 		{"no database", map[string]string{"COOP_DATABASE": none}, []string{"serve"}, 1, "", "Run the stack's migrations first"},
 		{"odd database", map[string]string{"COOP_DATABASE": "x"}, nil, 1, "", "COOP_DATABASE"},
 		{"odd address", map[string]string{"COOP_LISTEN": "8080"}, nil, 2, "", "COOP_LISTEN"},
@@ -58,5 +61,29 @@ func TestRun(t *testing.T) {
 		if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(said, c.said) {
 			t.Errorf("%s: %d %q %q", c.name, code, out, said)
 		}
+	}
+}
+
+// TestResetLink: the only admin, locked out, comes back by a command.
+func TestResetLink(t *testing.T) {
+	db := "sqlite:" + storetest.SQLiteFile(t)
+	app, data, err := open(t.Context(), settings{database: db, currency: "EUR"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = data.Close() }()
+	if _, err := app.SignUp(t.Context(), coop.SignUp{Name: "Ada", Email: "ada@example.org", Password: "forgotten now"}); err != nil {
+		t.Fatal(err)
+	}
+	code, out, said := call(t, map[string]string{"COOP_DATABASE": db}, "reset-link", "Ada@example.org")
+	token, ok := strings.CutPrefix(strings.TrimSpace(out), "/reset/")
+	if code != 0 || !ok {
+		t.Fatal(code, out, said)
+	}
+	if _, err := app.Reset(t.Context(), token, "remembered now", "x"); err != nil {
+		t.Error(err)
+	}
+	if _, err := app.SignIn(t.Context(), "ada@example.org", "remembered now", coop.Client{}); err != nil {
+		t.Error(err)
 	}
 }

@@ -33,6 +33,22 @@ func adminLink(ctx context.Context, s settings, std streams, again bool) error {
 	return err
 }
 
+// resetLink prints the path of a one-time link for a member: the way back for an
+// admin who lost the password and is the only one.
+func resetLink(ctx context.Context, s settings, std streams, email string) error {
+	app, db, err := open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	_, token, err := app.NewResetLinkFor(ctx, email)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(std.out, "/reset/%s\n", token)
+	return err
+}
+
 // unhealthy is a server that doesn't answer as it should.
 type unhealthy struct{ why string }
 

@@ -11,11 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// How long things last.
-const (
-	SessionFor = 30 * 24 * time.Hour
-	LinkFor    = 24 * time.Hour
-)
+// SessionFor is how long a browser stays signed in.
+const SessionFor = 30 * 24 * time.Hour
 
 // SignUp is what a new member tells.
 type SignUp struct {
@@ -56,17 +53,21 @@ func (a *App) newMember(ctx context.Context, in SignUp) (Member, error) {
 	if !ok {
 		return Member{}, invalid("email", "email")
 	}
-	switch n := utf8.RuneCountInString(in.Password); {
-	case n < 10:
-		return Member{}, invalid("password_short", "password")
-	case n > 200:
-		return Member{}, invalid("too_long", "password")
-	}
-	hash, err := a.hash.Hash(ctx, in.Password)
+	hash, err := a.newPassword(ctx, in.Password)
 	if err != nil {
 		return Member{}, err
 	}
 	return Member{ID: newID(), Name: name, Email: email, Password: hash, Lang: in.Lang, CreatedAt: time.Now()}, nil
+}
+
+func (a *App) newPassword(ctx context.Context, password string) (string, error) {
+	switch n := utf8.RuneCountInString(password); {
+	case n < 10:
+		return "", invalid("password_short", "password")
+	case n > 200:
+		return "", invalid("too_long", "password")
+	}
+	return a.hash.Hash(ctx, password)
 }
 
 func cleanEmail(s string) (string, bool) {
@@ -119,7 +120,13 @@ func (a *App) SignIn(ctx context.Context, email, password string, from Client) (
 		return "", invalid("sign_in_wrong", "password")
 	}
 	token := newToken()
-	err = a.store.Write(ctx, func(tx Tx) error { return tx.AddSession(ctx, newSession(token, m.ID)) })
+	err = a.store.Write(ctx, func(tx Tx) error {
+		now, err := tx.Member(ctx, m.ID)
+		if err != nil || now.Password != m.Password { // it was changed while this was checked
+			return orInvalid(err, "sign_in_wrong", "password")
+		}
+		return tx.AddSession(ctx, newSession(token, m.ID))
+	})
 	return token, err
 }
 
@@ -147,79 +154,4 @@ func (a *App) Who(ctx context.Context, token string) (Member, error) {
 		return Member{}, problem(SignIn, "sign_in")
 	}
 	return m, err
-}
-
-// NewAdminLink makes a one-time link token for an admin and ends earlier unused
-// ones. Unless again is set, it's refused once there is an admin.
-func (a *App) NewAdminLink(ctx context.Context, again bool) (string, error) {
-	token := newToken()
-	err := a.store.Write(ctx, func(tx Tx) error {
-		n, err := tx.CountRole(ctx, RoleAdmin)
-		if err != nil {
-			return err
-		}
-		if n > 0 && !again {
-			return problem(Conflict, "has_admin")
-		}
-		now := time.Now()
-		l := Link{TokenHash: fingerprint(token), Role: RoleAdmin, CreatedAt: now, ExpiresAt: now.Add(LinkFor)}
-		if err := tx.ReplaceLink(ctx, l); err != nil {
-			return err
-		}
-		return record(ctx, tx, note{"link", "link.make", "", now}, facts{"role": string(RoleAdmin)})
-	})
-	return token, err
-}
-
-// LinkWorks says whether the link of the token can still be used.
-func (a *App) LinkWorks(ctx context.Context, token, from string) error {
-	if err := limit(a.tries.join, from); err != nil {
-		return err
-	}
-	return a.store.Read(ctx, func(tx Tx) error {
-		_, err := usable(ctx, tx, token)
-		return err
-	})
-}
-
-func usable(ctx context.Context, tx Tx, token string) (Link, error) {
-	l, err := tx.Link(ctx, fingerprint(token))
-	if err != nil {
-		return l, missingAs(err, "link")
-	}
-	if !l.UsedAt.IsZero() || !time.Now().Before(l.ExpiresAt) {
-		return l, problem(NotFound, "link")
-	}
-	return l, nil
-}
-
-// Join makes a member by a one-time link, with the link's role, and signs them
-// in. The link is spent in the same transaction.
-func (a *App) Join(ctx context.Context, token string, in SignUp) (string, error) {
-	if err := a.LinkWorks(ctx, token, in.From); err != nil {
-		return "", err
-	}
-	m, err := a.newMember(ctx, in)
-	if err != nil {
-		return "", err
-	}
-	session := newToken()
-	err = a.store.Write(ctx, func(tx Tx) error {
-		l, err := usable(ctx, tx, token)
-		if err != nil {
-			return err
-		}
-		now := time.Now()
-		if err := tx.UseLink(ctx, l.TokenHash, now); err != nil {
-			return problem(NotFound, "link")
-		}
-		if err := enrol(ctx, tx, m); err != nil {
-			return err
-		}
-		if err := grant(ctx, tx, Grant{ID: newID(), MemberID: m.ID, Role: l.Role, GrantedAt: now}); err != nil {
-			return err
-		}
-		return tx.AddSession(ctx, newSession(session, m.ID))
-	})
-	return session, err
 }

@@ -45,6 +45,14 @@ func problem(kind ProblemKind, key string) error { return &Problem{Kind: kind, K
 
 func invalid(key, field string) error { return &Problem{Kind: Invalid, Key: key, Field: field} }
 
+// orInvalid returns err, or the problem when there's no err.
+func orInvalid(err error, key, field string) error {
+	if err != nil {
+		return err
+	}
+	return invalid(key, field)
+}
+
 // ErrMissing is what a Tx returns when there's no such row.
 var ErrMissing = errors.New("coop: no such row")
 

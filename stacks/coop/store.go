@@ -35,6 +35,7 @@ type People interface {
 	MemberByEmail(ctx context.Context, email string) (Member, error)
 	// Members lists those whose name or e-mail contains match, newest first.
 	Members(ctx context.Context, match string, limit int) ([]Member, error)
+	SetPassword(ctx context.Context, memberID, hash string) error
 	AddGrant(ctx context.Context, g Grant) error
 	EndGrant(ctx context.Context, memberID string, role Role, by string, at time.Time) error
 	CountRole(ctx context.Context, role Role) (int64, error)
@@ -45,7 +46,9 @@ type Doors interface {
 	AddSession(ctx context.Context, s Session) error
 	Session(ctx context.Context, tokenHash string) (Session, error)
 	EndSession(ctx context.Context, tokenHash string) error
-	// ReplaceLink adds the link and ends every unused one for the same role.
+	// EndSessions ends all of a member's.
+	EndSessions(ctx context.Context, memberID string) error
+	// ReplaceLink adds the link and ends every unused one for the same role or member.
 	ReplaceLink(ctx context.Context, l Link) error
 	Link(ctx context.Context, tokenHash string) (Link, error)
 	// UseLink marks an unused link as used, or returns ErrStale.

@@ -52,10 +52,12 @@ type Session struct {
 	ExpiresAt time.Time
 }
 
-// Link is a one-time invitation to a role. Only the token's SHA-256 is kept.
+// Link works once: it makes an account with a role, or lets the member whose it
+// is set a new password. Only the token's SHA-256 is kept.
 type Link struct {
 	TokenHash string
-	Role      Role
+	Role      Role   // of the account that it makes; "" for a member's
+	MemberID  string // whose password it sets; "" for a role's
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	UsedAt    time.Time // zero: not used

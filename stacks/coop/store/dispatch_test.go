@@ -191,6 +191,77 @@ func TestLinksAndSessionsEnd(t *testing.T) {
 	})
 }
 
+// TestReset: a link sets a password once within a day, for its member only, and
+// ends every session; role links and password links don't stand in for each other.
+func TestReset(t *testing.T) {
+	inTime(t, func(t *testing.T, _ *store.Store, c crew) {
+		ctx := t.Context()
+		old := session(t, c, "client@example.org")
+		mark, err := c.app.Mark(ctx, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		courier := session(t, c, "courier@example.org")
+		for _, who := range []coop.Member{c.client, c.courier, c.merchant, {}} {
+			if _, _, err := c.app.NewResetLink(ctx, who, c.client.ID); key(err) != "role" && key(err) != "sign_in" {
+				t.Errorf("somebody who is no admin makes a link: %v", err)
+			}
+		}
+		link := func() string {
+			m, token, err := c.app.NewResetLink(ctx, c.admin, c.client.ID)
+			if err != nil || m.ID != c.client.ID {
+				t.Fatal(m, err)
+			}
+			return token
+		}
+		first, second := link(), link()
+		forAdmin, err := c.app.NewAdminLink(ctx, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reset := func(token string) string {
+			_, err := c.app.Reset(ctx, token, "a new password", "x")
+			return key(err)
+		}
+		for _, wrong := range []string{first, forAdmin, ""} {
+			if got := reset(wrong); got != "link" {
+				t.Errorf("a link that isn't good: %s", got)
+			}
+		}
+		if _, err := c.app.Join(ctx, second, coop.SignUp{Name: "x", Email: "x@example.org", Password: "ten letters"}); key(err) != "link" {
+			t.Errorf("a password link makes an account: %v", err)
+		}
+		if _, err := c.app.Reset(ctx, second, "short", "x"); key(err) != "password_short" {
+			t.Error(err)
+		}
+		fresh, err := c.app.Reset(ctx, second, "a new password", "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for token, want := range map[string]string{old: "sign_in", fresh: "<nil>", courier: "<nil>"} {
+			if _, err := c.app.Who(ctx, token); key(err) != want {
+				t.Errorf("a session after the reset: %v and not %s", err, want)
+			}
+		}
+		for password, want := range map[string]string{"ten letters": "sign_in_wrong", "a new password": "<nil>"} {
+			if _, err := c.app.SignIn(ctx, "client@example.org", password, coop.Client{Place: "y", Device: mark}); key(err) != want {
+				t.Errorf("%q: %v and not %s", password, err, want)
+			}
+		}
+		if got := reset(second); got != "link" {
+			t.Errorf("a second use: %s", got)
+		}
+		late := link()
+		time.Sleep(coop.LinkFor)
+		if got := reset(late); got != "link" {
+			t.Errorf("a day later: %s", got)
+		}
+		if a, err := c.app.Audit(ctx, c.admin); err != nil || !a.Good() {
+			t.Errorf("%+v, %v", a, err)
+		}
+	})
+}
+
 // TestStrangersWriteNothing: what somebody without an account tries leaves the
 // database as it was.
 func TestStrangersWriteNothing(t *testing.T) {
@@ -202,7 +273,8 @@ func TestStrangersWriteNothing(t *testing.T) {
 		_, e2 := app.SignUp(ctx, in)
 		_, e3 := app.Join(ctx, "x", in)
 		e4 := app.LinkWorks(ctx, "x", "192.0.2.1/32")
-		if e1 == nil || e2 == nil || e3 == nil || e4 == nil {
+		_, e5 := app.Reset(ctx, "x", "ten letters", "192.0.2.2/32")
+		if e1 == nil || e2 == nil || e3 == nil || e4 == nil || e5 == nil {
 			t.Fatal("a stranger came in")
 		}
 	}

@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"rochdale/stacks/coop"
@@ -56,6 +57,10 @@ func (t *tx) Members(ctx context.Context, match string, limit int) ([]coop.Membe
 	return list, err
 }
 
+func (t *tx) SetPassword(ctx context.Context, memberID, hash string) error {
+	return t.change(ctx, coop.ErrMissing, "update members set password = ? where id = ?", hash, memberID)
+}
+
 func (t *tx) AddGrant(ctx context.Context, g coop.Grant) error {
 	return t.exec(ctx, "insert into grants (id, member_id, role, granted_by, granted_at, revoked_by, revoked_at) values (?, ?, ?, ?, ?, '', 0)",
 		g.ID, g.MemberID, string(g.Role), g.GrantedBy, coop.Millis(g.GrantedAt))
@@ -88,18 +93,35 @@ func (t *tx) EndSession(ctx context.Context, tokenHash string) error {
 	return t.exec(ctx, "delete from sessions where token_hash = ?", tokenHash)
 }
 
+func (t *tx) EndSessions(ctx context.Context, memberID string) error {
+	return t.exec(ctx, "delete from sessions where member_id = ?", memberID)
+}
+
+// ofMember marks, in the column of the role, that a link is for one member.
+const ofMember = "member/"
+
 func (t *tx) ReplaceLink(ctx context.Context, l coop.Link) error {
-	if err := t.exec(ctx, "delete from links where role = ? and used_at = 0", string(l.Role)); err != nil {
+	role := string(l.Role)
+	if l.MemberID != "" {
+		role = ofMember + l.MemberID
+	}
+	if err := t.exec(ctx, "delete from links where role = ? and used_at = 0", role); err != nil {
 		return err
 	}
 	return t.exec(ctx, "insert into links (token_hash, role, created_at, expires_at, used_at) values (?, ?, ?, ?, 0)",
-		l.TokenHash, string(l.Role), coop.Millis(l.CreatedAt), coop.Millis(l.ExpiresAt))
+		l.TokenHash, role, coop.Millis(l.CreatedAt), coop.Millis(l.ExpiresAt))
 }
 
 func (t *tx) Link(ctx context.Context, tokenHash string) (coop.Link, error) {
 	return one(ctx, t, func(scan scanner) (l coop.Link, err error) {
 		var from, to, used int64
-		err = scan(&l.TokenHash, &l.Role, &from, &to, &used)
+		var role string
+		err = scan(&l.TokenHash, &role, &from, &to, &used)
+		if id, ok := strings.CutPrefix(role, ofMember); ok {
+			l.MemberID = id
+		} else {
+			l.Role = coop.Role(role)
+		}
 		l.CreatedAt, l.ExpiresAt, l.UsedAt = coop.FromMillis(from), coop.FromMillis(to), coop.FromMillis(used)
 		return l, err
 	}, "select token_hash, role, created_at, expires_at, used_at from links where token_hash = ?", tokenHash)

@@ -4,6 +4,7 @@ package web
 
 import (
 	"net/http"
+	"strings"
 
 	"rochdale/stacks/coop"
 )
@@ -28,6 +29,19 @@ func (s *Server) roles(_ http.ResponseWriter, r *http.Request, who coop.Member) 
 		return "/members", s.app.Revoke(r.Context(), who, member, role)
 	}
 	return "/members", s.app.Grant(r.Context(), who, member, role)
+}
+
+type resetData struct{ Name, Link string }
+
+// resetLink shows the link once: it's in no address, no log and no page after.
+func (s *Server) resetLink(r *http.Request, who coop.Member) (view, error) {
+	m, token, err := s.app.NewResetLink(r.Context(), who, r.PathValue("member"))
+	base := s.cfg.BaseURL
+	if base == "" {
+		base = "https://" + r.Host
+	}
+	d := resetData{m.Name, strings.TrimSuffix(base, "/") + "/reset/" + token}
+	return view{page: "reset_link", heading: s.say(r, who, "reset_link.title", "name", m.Name), data: d}, err
 }
 
 type settingField struct {

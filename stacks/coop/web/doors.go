@@ -45,6 +45,19 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request, who coop.Member) (
 	return "/members", s.signedIn(w, r, token)
 }
 
+func (s *Server) resetPage(r *http.Request, who coop.Member) (view, error) {
+	m, err := s.app.ResetWorks(r.Context(), r.PathValue("token"), s.place(r))
+	return view{page: "reset", heading: s.say(r, who, "reset.title", "name", m.Name), data: m}, err
+}
+
+func (s *Server) reset(w http.ResponseWriter, r *http.Request, _ coop.Member) (string, error) {
+	token, err := s.app.Reset(r.Context(), r.PathValue("token"), r.PostForm.Get("password"), s.place(r))
+	if err != nil {
+		return "", err
+	}
+	return "/", s.signedIn(w, r, token)
+}
+
 func (s *Server) signInPage(r *http.Request, who coop.Member) (view, error) {
 	next := r.URL.Query().Get("next")
 	if r.PostForm != nil {

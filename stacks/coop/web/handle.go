@@ -58,6 +58,27 @@ func (s *Server) get(pattern string, read reader) {
 // post registers a form. When it's refused, the page of back is shown again with
 // what was written and what is wrong with it.
 func (s *Server) post(pattern string, write writer, back reader) {
+	s.form(pattern, func(w http.ResponseWriter, r *http.Request, who coop.Member) error {
+		to, err := write(w, r, who)
+		if err == nil {
+			http.Redirect(w, r, to, http.StatusSeeOther)
+		}
+		return err
+	}, back)
+}
+
+// reveal registers a form that is answered with what can be shown only once.
+func (s *Server) reveal(pattern string, read, back reader) {
+	s.form(pattern, func(w http.ResponseWriter, r *http.Request, who coop.Member) error {
+		v, err := read(r, who)
+		if err == nil {
+			s.show(w, r, who, v, nil)
+		}
+		return err
+	}, back)
+}
+
+func (s *Server) form(pattern string, answer func(http.ResponseWriter, *http.Request, coop.Member) error, back reader) {
 	s.mux.HandleFunc("POST "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.who(r)
 		if err == nil {
@@ -67,9 +88,7 @@ func (s *Server) post(pattern string, write writer, back reader) {
 			s.fail(w, r, who, err)
 			return
 		}
-		to, err := write(w, r, who)
-		if err == nil {
-			http.Redirect(w, r, to, http.StatusSeeOther)
+		if err = answer(w, r, who); err == nil {
 			return
 		}
 		p, known := coop.ProblemOf(err)

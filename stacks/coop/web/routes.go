@@ -19,6 +19,8 @@ func (s *Server) routes() {
 
 	s.get("/join/{token}", s.joinPage)
 	s.post("/join/{token}", s.join, s.joinForm)
+	s.get("/reset/{token}", s.resetPage)
+	s.post("/reset/{token}", s.reset, s.resetPage)
 	s.get("/sign-up", s.signUpPage)
 	s.post("/sign-up", s.signUp, s.signUpPage)
 	s.get("/sign-in", s.signInPage)
@@ -59,6 +61,7 @@ func (s *Server) routes() {
 
 	s.get("/members", s.members)
 	s.post("/members/{member}/roles", s.roles, s.members)
+	s.reveal("/members/{member}/reset", s.resetLink, s.members)
 	s.get("/settings", s.settings)
 	s.post("/settings", s.changeSettings, s.settings)
 	s.get("/ledger", s.ledger)
