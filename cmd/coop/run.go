@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 
 	"rochdale/stacks/coop"
 	"rochdale/stacks/coop/text"
@@ -81,6 +83,17 @@ func run(ctx context.Context, args []string, std streams, getenv func(string) st
 	return report(err, command, std)
 }
 
+// printable leaves out what a terminal would obey rather than show: an error may
+// quote what somebody else wrote.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) || r == '\u00a0' {
+			return r
+		}
+		return -1
+	}, s)
+}
+
 // report is the one place that turns an error into words and a code.
 func report(err error, command string, std streams) int {
 	if err == nil {
@@ -92,7 +105,7 @@ func report(err error, command string, std streams) int {
 			said = words.T("en", "problem."+p.Key) + " " + words.T("en", "problem."+p.Key+".fix")
 		}
 	}
-	fmt.Fprintf(std.err, "coop: %s\n", said)
+	fmt.Fprintf(std.err, "coop: %s\n", printable(said))
 	var check *unhealthy
 	switch {
 	case errors.As(err, &check):

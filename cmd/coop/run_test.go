@@ -5,10 +5,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"rochdale/stacks/coop"
 	"rochdale/stacks/coop/store/storetest"
@@ -85,5 +88,24 @@ func TestResetLink(t *testing.T) {
 	}
 	if _, err := app.SignIn(t.Context(), "ada@example.org", "remembered now", coop.Client{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNothingObeyed: what people write reaches no terminal as a control character,
+// neither by the log nor by an error.
+func TestNothingObeyed(t *testing.T) {
+	evil := "Eve\x1b]0;owned\a\x1b[2J\r\u009b31m\u202egnp.exe\u2028x\x00"
+	var out bytes.Buffer
+	log := newLog(&out)
+	log.Error(evil, "name", evil, "error", errors.New(evil), "panic", any(struct{ Name string }{evil}), slog.Group(evil, evil, evil))
+	slog.NewLogLogger(log.Handler(), slog.LevelWarn).Print("http: " + evil)
+	report(errors.New(evil), "serve", streams{&out, &out})
+	for _, r := range out.String() {
+		if r != '\n' && !unicode.IsPrint(r) {
+			t.Errorf("%U is in the output %q", r, out.String())
+		}
+	}
+	if n := strings.Count(out.String(), "\n"); n != 3 {
+		t.Errorf("%d lines and not 3: %q", n, out.String())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -48,7 +49,7 @@ func serve(ctx context.Context, s settings, std streams) error {
 	if debug.SetMemoryLimit(-1) == int64(^uint64(0)>>1) { // GOMEMLIMIT isn't set
 		debug.SetMemoryLimit(memory)
 	}
-	log := slog.New(slog.NewTextHandler(std.err, nil))
+	log := newLog(std.err)
 	app, db, err := open(ctx, s)
 	if err != nil {
 		return err
@@ -74,6 +75,10 @@ func serve(ctx context.Context, s settings, std streams) error {
 	<-done
 	return err
 }
+
+// newLog writes lines of text. Its handler quotes whatever isn't printable, so
+// nothing that members write reaches a terminal as a control character.
+func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 // answer serves on l until ctx ends.
 func answer(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {

@@ -80,12 +80,22 @@ func need(who Member, roles ...Role) error {
 	return nil
 }
 
-// text trims one line or paragraph that a person wrote and checks its length in
-// characters. Control characters other than line breaks are refused.
+// odd reports what no line that people write needs, and what could make a
+// terminal, a log or a page show something else than is written: controls, line
+// breaks of any kind and marks that turn the direction of writing round.
+func odd(r rune) bool {
+	switch {
+	case unicode.IsControl(r), r == utf8.RuneError, unicode.Is(unicode.Zl, r), unicode.Is(unicode.Zp, r):
+		return true
+	}
+	return unicode.Is(unicode.Bidi_Control, r) && r != '\u200e' && r != '\u200f' && r != '\u061c'
+}
+
+// text trims one line that a person wrote and checks its length in characters.
+// Every form has only fields of one line.
 func text(s, field string, least, most int) (string, error) {
-	s = strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n"))
+	s = strings.TrimSpace(s)
 	n := utf8.RuneCountInString(s)
-	odd := func(r rune) bool { return r != '\n' && (unicode.IsControl(r) || r == utf8.RuneError) }
 	switch {
 	case n == 0 && least > 0:
 		return "", invalid("empty", field)

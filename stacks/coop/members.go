@@ -73,7 +73,7 @@ func (a *App) newPassword(ctx context.Context, password string) (string, error) 
 func cleanEmail(s string) (string, bool) {
 	s = strings.ToLower(strings.TrimSpace(s))
 	addr, err := mail.ParseAddress(s)
-	if err != nil || addr.Address != s || len(s) > 254 {
+	if err != nil || addr.Address != s || len(s) > 254 || strings.ContainsFunc(s, odd) {
 		return "", false
 	}
 	return s, true

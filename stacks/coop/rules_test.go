@@ -5,6 +5,7 @@ package coop
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,5 +157,33 @@ func TestSettings(t *testing.T) {
 	p := policyOf(0, nil)
 	if p.Split.CommissionBP != 300 || p.Split.FundBP != 0 || p.OfferFor != time.Minute || p.DeliveryFee != 500 {
 		t.Errorf("the first policy is %+v", p)
+	}
+}
+
+func TestText(t *testing.T) {
+	for in, want := range map[string]string{
+		" Zoë O’Neil ": "Zoë O’Neil", "María 🚲": "María 🚲", "שלום\u200f": "שלום\u200f", "👩\u200d🚀": "👩\u200d🚀",
+		"two\nlines": "odd_characters", "two\r\nlines": "odd_characters", "tab\tbed": "odd_characters", "\x1b[2J": "odd_characters",
+		"c1 \u009b": "odd_characters", "\u202egnp.exe": "odd_characters", "a\u2066b": "odd_characters", "a\u2028b": "odd_characters", "\xff": "odd_characters",
+		" ": "empty", strings.Repeat("ö", 81): "too_long", strings.Repeat("ö", 80): strings.Repeat("ö", 80),
+	} {
+		got, err := text(in, "name", 1, 80)
+		if p, ok := ProblemOf(err); ok {
+			got = p.Key
+		}
+		if got != want {
+			t.Errorf("%q: %q and not %q", in, got, want)
+		}
+	}
+}
+
+func TestCleanEmail(t *testing.T) {
+	for in, ok := range map[string]bool{
+		" Ann@Example.org ": true, "zoë@example.org": true, "ann": false, "ann@example.org\x1b": false, "\u202eann@example.org": false,
+		`"a b"@example.org`: false, "Ann <ann@example.org>": false, strings.Repeat("a", 250) + "@example.org": false,
+	} {
+		if _, got := cleanEmail(in); got != ok {
+			t.Errorf("%q: %v", in, got)
+		}
 	}
 }
