@@ -76,4 +76,5 @@ func (c check) files(m *Manifest) {
 	if err != nil || !hasSQL {
 		c.manifest.on("migrations.dir", "no-folder", "value", m.Migrations.Dir)
 	}
+	c.migrations(m.Migrations.Dir, entries)
 }
