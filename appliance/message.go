@@ -69,8 +69,16 @@ const (
 // (all three in the catalogues under Message.ID), and the exit code it leads to.
 type Error struct {
 	Message
-	Code int
-	Err  error // the cause, for the log; may be nil
+	Code   int
+	Places []Place // all that is wrong with a document, where it is one
+	Err    error   // the cause, for the log; may be nil
+}
+
+// Place is one of the things that are wrong with a document, and where it stands.
+type Place struct {
+	Message
+	File string `json:"file"`
+	Line int    `json:"line,omitempty"` // from 1; 0 when it is about the whole file
 }
 
 // Problem makes an [Error] with the exit code for a failed check.

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -152,6 +153,9 @@ func TestVerbs(t *testing.T) {
 
 func TestErrorsKeepTheirWords(t *testing.T) {
 	cause := appliance.Problem("engine.unhealthy", errors.New("connection refused"), "service", "coop").WithCode(appliance.ExitLocked)
+	cause.Places = []appliance.Place{
+		{File: "stack.yaml", Line: 3, Message: appliance.Message{ID: "a.b", Args: map[string]string{"key": "x"}}}, {File: "compose.yaml", Message: appliance.Message{ID: "c.d"}},
+	}
 	d := &daemon{err: &step.Error{Plan: "stack-start", Step: "start", Err: cause}}
 	c, _ := serve(t, d)
 	_, err := c.Apply(t.Context(), appliance.ApplyRequest{Stack: "delivery"}, nil)
@@ -159,6 +163,9 @@ func TestErrorsKeepTheirWords(t *testing.T) {
 	var inStep *step.Error
 	if !errors.As(err, &known) || known.ID != cause.ID || known.Args["service"] != "coop" || known.Code != cause.Code || known.Err.Error() != "connection refused" {
 		t.Errorf("%+v", err)
+	}
+	if !reflect.DeepEqual(known.Places, cause.Places) {
+		t.Errorf("places %+v", known.Places)
 	}
 	if !errors.As(err, &inStep) || inStep.Plan != "stack-start" || inStep.Step != "start" {
 		t.Errorf("%+v", err)

@@ -57,13 +57,14 @@ type jobName struct {
 	Job string `json:"job"`
 }
 
-// fault is an error on its way: what a person is told, the exit code, the step
-// that failed, and the technical cause as text.
+// fault is an error on its way: what a person is told, about which places of a
+// document, the exit code, the step that failed, and the technical cause as text.
 type fault struct {
 	ID     string            `json:"id"`
 	Args   map[string]string `json:"args,omitempty"`
 	Code   int               `json:"code"`
 	Detail string            `json:"detail,omitempty"`
+	Places []appliance.Place `json:"places,omitempty"`
 	Plan   string            `json:"plan,omitempty"`
 	Step   string            `json:"step,omitempty"`
 }
@@ -74,7 +75,7 @@ func pack(err error) *fault {
 	var known *appliance.Error
 	switch {
 	case errors.As(err, &known):
-		f.ID, f.Args = known.ID, known.Args
+		f.ID, f.Args, f.Places = known.ID, known.Args, known.Places
 		if known.Err != nil {
 			f.Detail = known.Err.Error()
 		}
@@ -90,7 +91,7 @@ func pack(err error) *fault {
 
 // unpack makes the error again on the other side.
 func (f *fault) unpack() error {
-	e := &appliance.Error{Message: appliance.Message{ID: f.ID, Args: f.Args}, Code: f.Code}
+	e := &appliance.Error{Message: appliance.Message{ID: f.ID, Args: f.Args}, Code: f.Code, Places: f.Places}
 	if f.Detail != "" {
 		e.Err = errors.New(f.Detail)
 	}

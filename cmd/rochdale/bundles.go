@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strconv"
 
 	"rochdale/appliance"
 	"rochdale/appliance/host"
@@ -84,6 +83,18 @@ func joined(o *bundle.Opened) appliance.Bundle {
 	return b
 }
 
+// maxPlaces is how many problems of one stack are told at once.
+const maxPlaces = 100
+
+// places are the problems of a stack as they travel to whoever asked.
+func places(invalid *stacks.Invalid) []appliance.Place {
+	list := make([]appliance.Place, 0, len(invalid.Problems))
+	for _, p := range invalid.Problems[:min(len(invalid.Problems), maxPlaces)] {
+		list = append(list, appliance.Place{File: p.File, Line: p.Line, Message: appliance.Message{ID: p.ID, Args: p.Args}})
+	}
+	return list
+}
+
 // refused turns what the stacks rooms say into an error of ours.
 func refused(err error) error {
 	var r *bundle.Refused
@@ -93,13 +104,10 @@ func refused(err error) error {
 		return nil
 	case errors.As(err, &r):
 		return &appliance.Error{Message: appliance.Message{ID: r.ID, Args: r.Args}, Code: appliance.ExitCheckFailed, Err: r.Err}
-	case errors.As(err, &invalid) && len(invalid.Problems) > 0:
-		first := invalid.Problems[0]
-		args := map[string]string{"file": first.File, "line": strconv.Itoa(first.Line)}
-		for k, v := range first.Args {
-			args[k] = v
-		}
-		return &appliance.Error{Message: appliance.Message{ID: first.ID, Args: args}, Code: appliance.ExitCheckFailed, Err: err}
+	case errors.As(err, &invalid):
+		e := appliance.Problem("cli.stack-invalid", err, "count", len(invalid.Problems))
+		e.Places = places(invalid)
+		return e
 	default:
 		return err
 	}

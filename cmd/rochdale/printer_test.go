@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,5 +156,28 @@ func TestDescribe(t *testing.T) {
 				t.Errorf("got %s and exit code %d, want %s and %d", got.ID, got.Code, test.id, test.code)
 			}
 		})
+	}
+}
+
+// TestAllProblemsOfAStack takes the way of a bundle that the daemon unpacked.
+func TestAllProblemsOfAStack(t *testing.T) {
+	invalid := &stacks.Invalid{Problems: []stacks.Problem{
+		{File: "compose.yaml", Line: 12, ID: "stack.problem.privileged", Args: map[string]string{"key": "services.web.privileged"}},
+		{File: "sql/00002_b.sql", Line: 1, ID: "stack.problem.migration-transaction"},
+		{File: "stack.yaml", ID: "stack.problem.empty"},
+	}}
+	a, _ := testApp(false, nil)
+	got := a.describe(t.Context(), &step.Error{Plan: "stack-start", Step: "unpack", Err: refused(invalid)})
+	if got.ID != "cli.stack-invalid" || got.Code != appliance.ExitCheckFailed || !strings.Contains(got.Title, "3") || got.Detail != "" {
+		t.Errorf("problem %+v", got)
+	}
+	if len(got.Items) != 3 || !strings.HasPrefix(got.Items[0].line(), "compose.yaml:12: services.web.privileged") || got.Items[1].Fix == "" || got.Items[2].Line != 0 {
+		t.Errorf("items %+v", got.Items)
+	}
+	for range 200 {
+		invalid.Problems = append(invalid.Problems, invalid.Problems[0])
+	}
+	if got := a.describe(t.Context(), refused(invalid)); len(got.Items) != maxPlaces || !strings.Contains(got.Title, "203") {
+		t.Errorf("%d items, %s", len(got.Items), got.Title)
 	}
 }

@@ -108,8 +108,12 @@ const unknownStack = "stack.bundle.unknown"
 func (a *app) render(e *appliance.Error) problem {
 	r := a.texts.Render(a.lang, e.Message)
 	p := problem{ID: e.ID, Title: r.Title, Why: r.Why, Fix: r.Fix, Code: appliance.ExitCode(e)}
-	if e.Err != nil {
+	if e.Err != nil && len(e.Places) == 0 { // else it says the same once more
 		p.Detail = e.Err.Error()
+	}
+	for _, one := range e.Places {
+		r := a.texts.Render(a.lang, one.Message)
+		p.Items = append(p.Items, item{File: one.File, Line: one.Line, ID: one.ID, Title: r.Title, Fix: r.Fix})
 	}
 	return p
 }
@@ -133,12 +137,9 @@ func (i item) line() string {
 }
 
 func (a *app) invalid(e *stacks.Invalid) problem {
-	p := a.render(appliance.Problem("cli.stack-invalid", nil, "count", len(e.Problems)))
-	for _, one := range e.Problems {
-		r := a.texts.Render(a.lang, appliance.Message{ID: one.ID, Args: one.Args})
-		p.Items = append(p.Items, item{File: one.File, Line: one.Line, ID: one.ID, Title: r.Title, Fix: r.Fix})
-	}
-	return p
+	p := appliance.Problem("cli.stack-invalid", nil, "count", len(e.Problems))
+	p.Places = places(e)
+	return a.render(p)
 }
 
 // stepTitle is what a person calls a step.
