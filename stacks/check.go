@@ -17,11 +17,12 @@ type check struct {
 	fsys     fs.FS
 }
 
-func (c check) all(m *Manifest) {
+func (c check) all(m *Manifest, services []Service) {
 	if c.compose.lines["services"] > 0 {
 		c.service("web.service", m.Web.Service)
 		c.volumesAndServices(m)
 	}
+	c.ownServers(m, services)
 	c.databases(m)
 	c.files(m)
 }

@@ -21,7 +21,7 @@ func Parse(fsys fs.FS) (Stack, error) {
 	manifest := m.read(fsys)
 	c := &composeReader{document: document{file: ComposeFile, lines: map[string]int{}}}
 	services := c.read(fsys)
-	check{manifest: m, compose: c, fsys: fsys}.all(&manifest)
+	check{manifest: m, compose: c, fsys: fsys}.all(&manifest, services)
 	problems := append(m.problems, c.problems...)
 	var settings []Setting
 	if info, err := fs.Stat(fsys, manifest.Settings); manifest.Settings != "" && err == nil && info.Mode().IsRegular() {
