@@ -21,6 +21,12 @@ func (p Paths) Config() string { return p.at("etc/rochdale/rochdale.yaml") }
 // ConfigDir holds Config and the secret files beside it.
 func (p Paths) ConfigDir() string { return p.at("etc/rochdale") }
 
+// Firewall is the table of the firewall, written by the installer.
+func (p Paths) Firewall() string { return p.at("etc/rochdale/firewall.nft") }
+
+// FirewallFolder holds the operator's own rules for the firewall.
+func (p Paths) FirewallFolder() string { return p.at("etc/rochdale/firewall.d") }
+
 // GoodConfig is the daemon's copy of the last Config that made sense.
 func (p Paths) GoodConfig() string { return p.at("var/lib/rochdale/rochdale.good.yaml") }
 
@@ -47,6 +53,12 @@ func (p Paths) Volume(stack string, generation int64, volume string) string {
 // Generation is the folder of one generation of a stack's data.
 func (p Paths) Generation(stack string, generation int64) string {
 	return filepath.Join(p.Stack(stack), "data", strconv.FormatInt(generation, 10))
+}
+
+// Shared is a volume that belongs to no generation: a database server's own, in
+// which the generations are databases.
+func (p Paths) Shared(stack, volume string) string {
+	return filepath.Join(p.Stack(stack), "data", "shared", volume)
 }
 
 // DatabasePassword is the password of a stack's own PostgreSQL. Only the stack

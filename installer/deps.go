@@ -50,7 +50,7 @@ func (d Deps) nft() host.Nft { return host.Nft{Runner: d.Runner} }
 
 func (d Deps) unitPath(name string) string { return d.at("etc/systemd/system", name) }
 
-func (d Deps) firewallPath() string { return filepath.Join(d.Paths.ConfigDir(), "firewall.nft") }
+func (d Deps) firewallPath() string { return d.Paths.Firewall() }
 
 func (d Deps) swapPath() string { return filepath.Join(d.Paths.Var(), "swapfile") }
 

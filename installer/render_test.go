@@ -99,10 +99,11 @@ func TestUnits(t *testing.T) {
 		"rochdale-edge.socket":       {"ListenStream=80\n", "FileDescriptorName=http\n", "TriggerLimitIntervalSec=0\n", "Service=rochdale-edge.service\n", "WantedBy=sockets.target\n"},
 		"rochdale-edge-https.socket": {"ListenStream=443\n", "FileDescriptorName=https\n", "TriggerLimitIntervalSec=0\n", "Service=rochdale-edge.service\n"},
 		"rochdale-edge-http3.socket": {"ListenDatagram=443\n", "FileDescriptorName=http3\n", "TriggerLimitIntervalSec=0\n", "Service=rochdale-edge.service\n"},
-		firewallUnit:                 {"Before=network-pre.target", "RemainAfterExit=yes\n", "nft --file /etc/rochdale/firewall.nft\n", "WantedBy=sysinit.target\n"},
-		"engine.conf":                {never, "Restart=always\n", "RestartSec="},
-		"swap.swap":                  {"What=/var/lib/rochdale/swapfile\n", "WantedBy=swap.target\n"},
-		"sysusers.conf":              {"u " + edgeUser + " ", "u " + webUser + " "},
+		firewallUnit: {"Before=network-pre.target", "RemainAfterExit=yes\n", "ExecStart=/usr/sbin/nft --file /etc/rochdale/firewall.nft\nExecStart=-/usr/local/lib/rochdale/daemon firewall\n", "ExecReload=/usr/local/lib/rochdale/daemon firewall\n",
+			"WantedBy=sysinit.target\n"},
+		"engine.conf":   {never, "Restart=always\n", "RestartSec="},
+		"swap.swap":     {"What=/var/lib/rochdale/swapfile\n", "WantedBy=swap.target\n"},
+		"sysusers.conf": {"u " + edgeUser + " ", "u " + webUser + " "},
 	}
 	for name, wants := range cases {
 		data, err := unit(name)

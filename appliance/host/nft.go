@@ -19,6 +19,12 @@ func (n Nft) Check(ctx context.Context, rules []byte) error {
 	return err
 }
 
+// Load loads rules, all or none.
+func (n Nft) Load(ctx context.Context, rules []byte) error {
+	_, err := n.Runner.Run(ctx, Command{Name: "nft", Args: []string{"--file", "-"}, Stdin: bytes.NewReader(rules)})
+	return err
+}
+
 // HasTable tells whether a table ("inet", "rochdale") is loaded.
 func (n Nft) HasTable(ctx context.Context, family, name string) (bool, error) {
 	err := n.run(ctx, "list", "table", family, name)

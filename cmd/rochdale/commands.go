@@ -19,6 +19,7 @@ func commands(a *app) []*cobra.Command {
 		newManCommand(a),
 		newDaemonCommand(a),
 		newEdgeCommand(a),
+		newFirewallCommand(a),
 		newMigrateCommand(a),
 	}
 }

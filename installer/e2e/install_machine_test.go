@@ -102,11 +102,15 @@ func checkFirewall(t *testing.T, b *box.Box) {
 	if !reachable(b, 9090) {
 		t.Error("an own rule does not open its port")
 	}
-	sh(t, b, "echo 'nonsense' >/etc/rochdale/firewall.d/own.nft; ! systemctl reload rochdale-firewall")
-	if !reachable(b, 2222) || reachable(b, 22) {
-		t.Error("a broken own rule changed what was loaded")
+	sh(t, b, "echo 'nonsense' >/etc/rochdale/firewall.d/broken.nft; ! systemctl reload rochdale-firewall")
+	sh(t, b, "systemctl restart rochdale-firewall && systemctl is-active rochdale-firewall")
+	if !reachable(b, 2222) || reachable(b, 22) || !reachable(b, 9090) {
+		t.Error("a broken own rule changed what the others and the table allow")
 	}
-	sh(t, b, "rm /etc/rochdale/firewall.d/own.nft; systemctl reload rochdale-firewall; systemctl reset-failed")
+	if got := ask(t, b, "rochdale", "doctor"); !strings.Contains(got.Text, "firewall.d/broken.nft") {
+		t.Errorf("the doctor does not name the broken file:\n%s", got.Text)
+	}
+	sh(t, b, "rm /etc/rochdale/firewall.d/*.nft; systemctl reload rochdale-firewall; systemctl reset-failed")
 }
 
 func checkUpdates(t *testing.T, b *box.Box) {
