@@ -113,10 +113,10 @@ func (c *crew) spec(s stacks.Service, suffix string) (ContainerSpec, error) {
 	}
 	spec := ContainerSpec{
 		Stack: c.release.Stack, Service: s, User: c.bundle.Stack.Manifest.User, Digest: c.release.Digest,
-		Generation: c.release.Generation, Image: ref, Env: env, Suffix: suffix, Volumes: map[string]string{},
+		Generation: c.generation(s), Image: ref, Env: env, Suffix: suffix, Volumes: map[string]string{},
 	}
 	for _, m := range s.Mounts {
-		spec.Volumes[m.Volume] = c.paths.Volume(c.release.Stack, c.release.Generation, m.Volume)
+		spec.Volumes[m.Volume] = c.volume(m.Volume)
 	}
 	if c.postgres() {
 		file := c.paths.DatabasePassword(c.release.Stack)
@@ -130,8 +130,32 @@ func (c *crew) spec(s stacks.Service, suffix string) (ContainerSpec, error) {
 
 // belongs tells whether the container is one of this release's.
 func (c *crew) belongs(x Container) bool {
-	_, known := c.service(x.Service)
-	return known && x.Stack == c.release.Stack && x.Digest == c.release.Digest && x.Generation == c.release.Generation
+	s, known := c.service(x.Service)
+	return known && x.Stack == c.release.Stack && x.Digest == c.release.Digest && x.Generation == c.generation(s)
+}
+
+// generation is the one that a service's container is made for; 0 for a shared
+// service, which serves all of them.
+func (c *crew) generation(s stacks.Service) int64 {
+	if s.Shared {
+		return 0
+	}
+	return c.release.Generation
+}
+
+// shared tells whether a volume belongs to a service that serves all generations.
+func (c *crew) shared(volume string) bool {
+	return slices.ContainsFunc(c.services(), func(s stacks.Service) bool {
+		return s.Shared && slices.ContainsFunc(s.Mounts, func(m stacks.Mount) bool { return m.Volume == volume })
+	})
+}
+
+// volume is the folder of a volume for this release.
+func (c *crew) volume(name string) string {
+	if c.shared(name) {
+		return c.paths.Shared(c.release.Stack, name)
+	}
+	return c.paths.Volume(c.release.Stack, c.release.Generation, name)
 }
 
 // of gives the containers of one service of this release, the newest first.

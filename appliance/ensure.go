@@ -86,7 +86,7 @@ func (d *Daemon) migration(ctx context.Context, c *crew) (r MigrateRequest, ok b
 		Stack: c.release.Stack, User: m.User, Database: db, Migrations: filepath.Join(c.bundle.Dir, filepath.FromSlash(m.Migrations.Dir)),
 	}
 	if db.Engine != "postgres" {
-		r.VolumeDir = d.Paths.Volume(c.release.Stack, c.release.Generation, db.Volume)
+		r.VolumeDir = c.volume(db.Volume)
 		return r, true, nil
 	}
 	all, err := d.Engine.List(ctx, c.release.Stack)

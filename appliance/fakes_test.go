@@ -432,15 +432,19 @@ func (e *edgeTwin) set(f func()) {
 
 // migratorTwin remembers what it was asked for.
 type migratorTwin struct {
-	mu    sync.Mutex
-	asked []appliance.MigrateRequest
-	err   error
+	mu     sync.Mutex
+	asked  []appliance.MigrateRequest
+	err    error
+	before func() // called when migrations are about to run, if set
 }
 
 func (m *migratorTwin) Up(_ context.Context, r appliance.MigrateRequest) (appliance.Migrated, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked = append(m.asked, r)
+	if m.before != nil {
+		m.before()
+	}
 	return appliance.Migrated{From: 0, To: 1}, m.err
 }
 

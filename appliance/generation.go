@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"syscall"
 
 	"rochdale/appliance/host"
@@ -24,41 +23,56 @@ import (
 func stackOnly(uid int) host.Attr { return host.Attr{Mode: 0o700, UID: uid, GID: uid} }
 
 // furnish makes the folders of a release's generation, or mends those that a
-// power cut left half made.
+// power cut left half made. Volumes that all generations share lie beside them.
 func (d *Daemon) furnish(c *crew) error {
-	r, uid := c.release, c.bundle.Stack.Manifest.User
-	if err := d.files.MkdirAll(d.Paths.Generation(r.Stack, r.Generation), rootOnly()); err != nil {
-		return err
+	for _, dir := range c.frames() {
+		if err := d.files.MkdirAll(dir, rootOnly()); err != nil {
+			return err
+		}
 	}
 	if err := d.settle(c); err != nil {
 		return err
 	}
 	for name := range c.volumes() {
-		if err := d.files.MkdirAll(d.Paths.Volume(r.Stack, r.Generation, name), stackOnly(uid)); err != nil {
+		if err := d.files.MkdirAll(c.volume(name), stackOnly(c.bundle.Stack.Manifest.User)); err != nil {
 			return err
 		}
 	}
 	return d.settle(c)
 }
 
-// settle gives the folders of a release's generation to those that they belong
-// to, the outermost first. It makes none, and follows no link.
+// frames are the folders that the volumes of a release lie in, in order.
+func (c *crew) frames() []string {
+	dirs := []string{c.paths.Generation(c.release.Stack, c.release.Generation)}
+	for name := range c.volumes() {
+		if dir := filepath.Dir(c.volume(name)); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// settle gives the folders of a release's data to those that they belong to,
+// the outermost first. It makes none, and follows no link.
 func (d *Daemon) settle(c *crew) (err error) {
-	r := c.release
-	data, err := os.OpenRoot(filepath.Dir(d.Paths.Generation(r.Stack, r.Generation)))
+	dir := filepath.Dir(d.Paths.Generation(c.release.Stack, c.release.Generation))
+	data, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look at the data of stack %s: %w", r.Stack, err)
+		return fmt.Errorf("look at the data of stack %s: %w", c.release.Stack, err)
 	}
 	defer func() { err = errors.Join(err, data.Close()) }()
-	generation := strconv.FormatInt(r.Generation, 10)
-	if err := give(data, generation, rootOnly()); err != nil {
-		return err
+	for _, frame := range c.frames() {
+		if err := give(data, filepath.Base(frame), rootOnly()); err != nil {
+			return err
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.volumes())) {
-		if err := give(data, filepath.Join(generation, name), stackOnly(c.bundle.Stack.Manifest.User)); err != nil {
+		volume := c.volume(name)
+		inside := filepath.Join(filepath.Base(filepath.Dir(volume)), name)
+		if err := give(data, inside, stackOnly(c.bundle.Stack.Manifest.User)); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,9 @@ package appliance
 
 import (
 	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -24,8 +27,12 @@ func (c *crew) postgres() bool {
 // read it as /run/secrets/database-password.
 func (d *Daemon) password(c *crew) error {
 	path := d.Paths.DatabasePassword(c.release.Stack)
-	if _, err := os.Stat(path); err == nil || !c.postgres() {
+	_, err := os.Lstat(path)
+	switch {
+	case err == nil || !c.postgres():
 		return nil
+	case !errors.Is(err, fs.ErrNotExist): // a new one would lock everybody out
+		return fmt.Errorf("look for the password of the database: %w", err)
 	}
 	if err := d.files.MkdirAll(filepath.Dir(path), rootOnly()); err != nil {
 		return err
