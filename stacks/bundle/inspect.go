@@ -199,7 +199,10 @@ func plainTar(r io.Reader, size int64) error {
 		if err != nil {
 			return err
 		}
-		files, total = files+1, total+h.Size
+		files++
+		if h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse {
+			total += h.Size // of others the size means nothing
+		}
 		if total > size || files > maxLayerEntries {
 			return errors.New("it unpacks to more than it holds")
 		}

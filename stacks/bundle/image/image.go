@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
 // Package image makes container images of the first party: one static program
-// on an empty base, the same bytes on every machine.
+// on an empty base, the same bytes on every machine. And it takes images of
+// third parties from archives.
 //
 // It imports the bundle room. It must never reach a registry, read the clock,
 // or run anything; and it stays out of the box's own program, which only opens
@@ -93,7 +94,7 @@ func (p Program) layer(binary []byte) ([]byte, error) {
 
 // config is the image's config, which names its layer.
 func (p Program) config(layer []byte) ([]byte, error) {
-	architecture, variant := platform(p.Arch)
+	architecture, variant := machine(p.Arch)
 	id, err := v1.NewHash(digest(layer))
 	if err != nil {
 		return nil, err
@@ -110,7 +111,8 @@ func (p Program) config(layer []byte) ([]byte, error) {
 	})
 }
 
-func platform(arch string) (architecture, variant string) {
+// machine is what images call an architecture.
+func machine(arch string) (architecture, variant string) {
 	switch arch {
 	case "armv7":
 		return "arm", "v7"
