@@ -25,18 +25,19 @@ func newBundleCommand(s streams) *cobra.Command {
 }
 
 func newBundleBuildCommand(s streams) *cobra.Command {
-	var programs []string
-	var output string
+	var o buildOptions
 	c := &cobra.Command{
-		Use:   "build FOLDER --program IMAGE:ARCH=FILE... --output FILE",
-		Short: "Check a stack and make one bundle of it, with images of static programs",
+		Use:   "build FOLDER --program IMAGE:ARCH=FILE... --image IMAGE:ARCH=FILE... --output FILE",
+		Short: "Check a stack and make one bundle of it, with images of static programs and of third parties",
 		Args:  oneArgument,
 		RunE: func(c *cobra.Command, args []string) error {
-			return buildBundle(c.Context(), s, buildOptions{args[0], programs, output})
+			o.folder = args[0]
+			return buildBundle(c.Context(), s, o)
 		},
 	}
-	c.Flags().StringArrayVar(&programs, "program", nil, "static program that becomes an image, as in coop:amd64=coop-amd64; once for each architecture")
-	c.Flags().StringVar(&output, "output", "", "file to write the bundle to")
+	c.Flags().StringArrayVar(&o.programs, "program", nil, "static program that becomes an image, as in coop:amd64=coop-amd64; once for each architecture")
+	c.Flags().StringArrayVar(&o.images, "image", nil, "archive of an image, from docker save or an OCI layout as a tar file, as in db:amd64=postgres.tar; once for each architecture")
+	c.Flags().StringVar(&o.output, "output", "", "file to write the bundle to")
 	return c
 }
 
@@ -65,6 +66,7 @@ func oneArgument(_ *cobra.Command, args []string) error {
 type buildOptions struct {
 	folder   string
 	programs []string
+	images   []string
 	output   string
 }
 
@@ -73,32 +75,54 @@ func buildBundle(ctx context.Context, s streams, o buildOptions) error {
 	if err != nil {
 		return err
 	}
-	images := make([]bundle.Image, 0, len(o.programs))
-	for _, text := range o.programs {
-		program, err := parseProgram(text)
-		if err != nil {
-			return err
-		}
-		program.User = stack.Manifest.User
-		made, err := image.Make(program)
-		if err != nil {
-			return err
-		}
-		images = append(images, made)
+	images, err := o.allImages(stack.Manifest.User)
+	if err != nil {
+		return err
 	}
 	return writeFile(s, o.output, func(w io.Writer) (string, error) {
 		return bundle.Build(ctx, os.DirFS(o.folder), images, w)
 	})
 }
 
-// parseProgram reads IMAGE:ARCH=FILE.
-func parseProgram(text string) (image.Program, error) {
+// allImages makes the images of programs and takes those of archives.
+func (o buildOptions) allImages(user int) ([]bundle.Image, error) {
+	images := make([]bundle.Image, 0, len(o.programs)+len(o.images))
+	for _, text := range o.programs {
+		g, err := parseGiven("--program", text)
+		if err != nil {
+			return nil, err
+		}
+		made, err := image.Make(image.Program{Name: g.name, Arch: g.arch, File: g.file, User: user})
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, made)
+	}
+	for _, text := range o.images {
+		g, err := parseGiven("--image", text)
+		if err != nil {
+			return nil, err
+		}
+		taken, err := image.Import(image.Foreign{Name: g.name, Arch: g.arch, File: g.file})
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, taken)
+	}
+	return images, nil
+}
+
+// given is a file that becomes an image for one architecture.
+type given struct{ name, arch, file string }
+
+// parseGiven reads IMAGE:ARCH=FILE.
+func parseGiven(flag, text string) (given, error) {
 	what, file, ok := strings.Cut(text, "=")
 	name, arch, both := strings.Cut(what, ":")
 	if !ok || !both || name == "" || arch == "" || file == "" {
-		return image.Program{}, fmt.Errorf("%w: --program %s: write IMAGE:ARCH=FILE, as in coop:amd64=coop-amd64", errUsage, text)
+		return given{}, fmt.Errorf("%w: %s %s: write IMAGE:ARCH=FILE, as in coop:amd64=coop-amd64", errUsage, flag, text)
 	}
-	return image.Program{Name: name, Arch: arch, File: file}, nil
+	return given{name, arch, file}, nil
 }
 
 type thinOptions struct{ arch, output string }

@@ -5,11 +5,17 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"rochdale/stacks"
+	"rochdale/stacks/bundle"
+	"rochdale/stacks/bundle/image"
 )
 
 // hub runs one command line.
@@ -77,6 +83,8 @@ func TestMistakes(t *testing.T) {
 		"no folder":         {[]string{"bundle", "build", "--output", out}, exitUsage, "one argument"},
 		"unknown flag":      {[]string{"bundle", "build", catalogue, "--fast"}, exitUsage, "--fast"},
 		"odd program":       {[]string{"bundle", "build", catalogue, "--program", "coop", "--output", out}, exitUsage, "IMAGE:ARCH=FILE"},
+		"odd image":         {[]string{"bundle", "build", catalogue, "--image", "db=x", "--output", out}, exitUsage, "--image db=x: write IMAGE:ARCH=FILE"},
+		"no such archive":   {[]string{"bundle", "build", catalogue, "--image", "db:amd64=" + broken, "--output", out}, exitUnexpected, "image db for amd64"},
 		"no output":         {[]string{"bundle", "build", catalogue, "--program", "coop:amd64=" + good}, exitUsage, "--output"},
 		"broken stack":      {[]string{"bundle", "build", broken, "--output", out}, exitCheckFailed, "stack.yaml: the file is not there"},
 		"no image":          {[]string{"bundle", "build", catalogue, "--output", out}, exitCheckFailed, "coop"},
@@ -105,5 +113,36 @@ func TestInterrupted(t *testing.T) {
 	code := run(ended, []string{"bundle", "build", catalogue, "--program", "coop:amd64=" + program(t, dir, "amd64"), "--output", filepath.Join(dir, "x.bundle")}, streams{&out, &talk})
 	if code != exitInterrupted {
 		t.Errorf("%d, %q, %q", code, out.String(), talk.String())
+	}
+}
+
+// TestBuildOnPostgreSQL makes a bundle of two images, one of them from an archive.
+func TestBuildOnPostgreSQL(t *testing.T) {
+	dir := t.TempDir()
+	server, err := image.Make(image.Program{Name: "server", Arch: "amd64", File: program(t, dir, "amd64"), User: 999})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := server.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(content)
+	archive, out := filepath.Join(dir, "postgres.tar"), filepath.Join(dir, "out.bundle")
+	if err := errors.Join(err, content.Close(), os.WriteFile(archive, data, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	code, _, talk := hub(t, "bundle", "build", "../../stacks/testdata/postgres", "--output", out,
+		"--program", "coop:amd64="+program(t, dir, "amd64"), "--image", "postgres:amd64="+archive)
+	if code != exitDone {
+		t.Fatalf("%d, %q", code, talk)
+	}
+	packed, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stack, _, err := bundle.Describe(t.Context(), bytes.NewReader(packed))
+	if err != nil || stack.Manifest.Databases["main"].Engine != stacks.Postgres || !stack.Services[0].Shared {
+		t.Errorf("stack %+v, %v", stack, err)
 	}
 }
