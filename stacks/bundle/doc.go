@@ -8,7 +8,9 @@
 // digest and its identity, whatever the compression and whichever of the images
 // an archive carries: INDEX names the images of all architectures, and a thin
 // archive leaves some of them out. Then come images.lock, the stack's files
-// under stack/, and the images under images/NAME/ARCH.tar.
+// under stack/, and the images under images/NAME/ARCH.tar. The archive of an
+// image is one that both of Docker's stores load; it is written in one way only,
+// names nothing, and holds nothing but what images.lock says.
 //
 // It imports the stacks root. It must never trust a name or a size that an
 // archive claims, and never write but through the durable writer that it was
