@@ -37,6 +37,7 @@ type Facts struct {
 	SSHPorts      []uint16 `json:"ssh_ports"`
 	OtherFirewall string   `json:"other_firewall"` // "ufw", "firewalld" or empty
 	Avahi         bool     `json:"avahi"`
+	WireGuard     bool     `json:"wireguard"` // the kernel has it loaded
 
 	DomainAddresses []netip.Addr `json:"domain_addresses"`
 	DomainError     string       `json:"domain_error,omitempty"`

@@ -31,6 +31,7 @@ func Judge(f Facts, o Options) []appliance.Finding {
 		judgeResources(f),
 		judgeClock(f),
 		judgePorts(f),
+		judgeUDP(f),
 		judgeDomain(f, o),
 		judgePackages(f),
 		judgeDocker(f),

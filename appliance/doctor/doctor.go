@@ -20,6 +20,8 @@ type Doctor struct {
 	Machine      Machine
 	Units        Units
 	Firewall     Firewall
+	OwnRules     OwnRules
+	Logins       Logins
 	Engine       Engine
 	Certificates Certificates
 	Network      Network
@@ -49,11 +51,6 @@ type Machine interface {
 // Units tells about systemd units; host.Systemd does.
 type Units interface {
 	Show(ctx context.Context, unit string, properties ...string) (map[string]string, error)
-}
-
-// Firewall tells about nftables; host.Nft does.
-type Firewall interface {
-	HasTable(ctx context.Context, family, name string) (bool, error)
 }
 
 // Engine tells about the container engine.
@@ -109,6 +106,7 @@ func checks() []check {
 		{"engine", engine},
 		{"ports", ports},
 		{"firewall", firewall},
+		{"firewall-rules", ownRules},
 		{"certificates", certificates},
 		{"dns", names},
 		{"reconcile", reconciled},

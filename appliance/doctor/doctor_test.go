@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"rochdale/appliance"
+	"rochdale/appliance/host"
 )
 
 func ids(found []appliance.Finding) string {
@@ -331,6 +332,9 @@ func (sickMachine) Uptime() (time.Duration, error)   { return time.Hour, nil }
 type noFirewall struct{}
 
 func (noFirewall) HasTable(context.Context, string, string) (bool, error) { return false, nil }
+func (noFirewall) OpenTCP(context.Context, string, string) (host.Ports, error) {
+	return nil, errors.New("no table")
+}
 
 type hangingEngine struct{}
 

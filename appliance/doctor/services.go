@@ -83,20 +83,6 @@ func judgeEngine(info appliance.EngineInfo) (list []appliance.Finding) {
 	return list
 }
 
-// firewallTable is the table that the installer loads.
-const firewallTable = "rochdale"
-
-func firewall(ctx context.Context, d Doctor) ([]appliance.Finding, error) {
-	if d.Firewall == nil {
-		return nil, nil
-	}
-	there, err := d.Firewall.HasTable(ctx, "inet", firewallTable)
-	if err != nil || there {
-		return nil, err
-	}
-	return only(failure("doctor.firewall-open"))
-}
-
 // reconcileBound is far above the 30 seconds between two rounds.
 const reconcileBound = 5 * time.Minute
 

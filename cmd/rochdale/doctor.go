@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -74,6 +75,7 @@ func (a *app) doctor() doctor.Doctor {
 	run := host.Exec{}
 	d := doctor.Doctor{
 		Paths: a.paths, Machine: doctor.Linux{}, Units: host.Systemd{Runner: run}, Firewall: host.Nft{Runner: run},
+		OwnRules: a.ownRules(), Logins: host.SSH{Runner: run, Root: filepath.Join("/", a.paths.Root)},
 		Certificates: edge.NewClient(a.paths.EdgeSocket()), Network: doctor.Net{}, Watched: doctor.WatchedUnits(),
 	}
 	if e, err := engine.New(engine.Socket); err == nil {
