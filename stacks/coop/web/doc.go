@@ -18,7 +18,7 @@
 //	POST /language                           lang (en, es, fr), back
 //	GET  /join/{token}, POST                 name, email, password
 //	GET  /reset/{token}, POST                password
-//	GET  /sign-up, POST                      name, email, password
+//	GET  /sign-up, POST                      name, email, password, next
 //	GET  /sign-in, POST                      email, password, next
 //	POST /sign-out
 //
@@ -53,7 +53,7 @@
 //
 //	GET  /members?q=                         <li data-member="ID" data-email="…">
 //	POST /members/{member}/roles             role, change (grant, revoke)
-//	POST /members/{member}/reset             answers 200 with <input id="link" value="ADDRESS">, since it's shown only once
+//	POST /members/{member}/reset             answers 200 with <code data-link>ADDRESS</code>, since it's shown only once
 //	GET  /orders/all                         every order, for admins
 //	GET  /settings, POST                     one field per setting key, reason
 //	GET  /ledger                             <tr data-balance="KIND" data-unit data-amount>, <tr data-transaction="ID" data-kind data-order>,

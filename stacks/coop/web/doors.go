@@ -13,8 +13,22 @@ func (s *Server) newcomer(r *http.Request, who coop.Member) coop.SignUp {
 	return coop.SignUp{Name: f.Get("name"), Email: f.Get("email"), Password: f.Get("password"), Lang: s.lang(r, who), From: s.place(r)}
 }
 
+// entry is what the pages to come in by know beside their fields.
+type entry struct {
+	Next string // where one goes afterwards
+	Join bool   // by a link that makes an admin
+}
+
+// next is where somebody wanted to go when they were asked to come in first.
+func next(r *http.Request) string {
+	if r.PostForm != nil {
+		return local(r.PostForm.Get("next"))
+	}
+	return local(r.URL.Query().Get("next"))
+}
+
 func (s *Server) signUpPage(r *http.Request, who coop.Member) (view, error) {
-	return view{page: "sign_up", heading: s.say(r, who, "sign_up.title")}, nil
+	return view{page: "sign_up", heading: s.say(r, who, "sign_up.title"), data: entry{Next: next(r)}}, nil
 }
 
 func (s *Server) signUp(w http.ResponseWriter, r *http.Request, who coop.Member) (string, error) {
@@ -22,7 +36,7 @@ func (s *Server) signUp(w http.ResponseWriter, r *http.Request, who coop.Member)
 	if err != nil {
 		return "", err
 	}
-	return local(r.URL.Query().Get("next")), s.signedIn(w, r, token)
+	return next(r), s.signedIn(w, r, token)
 }
 
 // joinPage checks the link before anybody writes anything.
@@ -34,7 +48,7 @@ func (s *Server) joinPage(r *http.Request, who coop.Member) (view, error) {
 }
 
 func (s *Server) joinForm(r *http.Request, who coop.Member) (view, error) {
-	return view{page: "sign_up", heading: s.say(r, who, "join.title"), data: "join"}, nil
+	return view{page: "sign_up", heading: s.say(r, who, "join.title"), data: entry{Join: true}}, nil
 }
 
 func (s *Server) join(w http.ResponseWriter, r *http.Request, who coop.Member) (string, error) {
@@ -59,11 +73,7 @@ func (s *Server) reset(w http.ResponseWriter, r *http.Request, _ coop.Member) (s
 }
 
 func (s *Server) signInPage(r *http.Request, who coop.Member) (view, error) {
-	next := r.URL.Query().Get("next")
-	if r.PostForm != nil {
-		next = r.PostForm.Get("next")
-	}
-	return view{page: "sign_in", heading: s.say(r, who, "nav.sign_in"), data: local(next)}, nil
+	return view{page: "sign_in", heading: s.say(r, who, "nav.sign_in"), data: entry{Next: next(r)}}, nil
 }
 
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request, _ coop.Member) (string, error) {
@@ -72,7 +82,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, _ coop.Member) (
 	if err != nil {
 		return "", err
 	}
-	return local(f.Get("next")), s.signedIn(w, r, token)
+	return next(r), s.signedIn(w, r, token)
 }
 
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request, _ coop.Member) (string, error) {

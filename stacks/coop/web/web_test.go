@@ -186,7 +186,7 @@ func TestResetPages(t *testing.T) {
 		t.Errorf("a member makes a link: %s", resp.Status)
 	}
 	resp, body := s.ask(t, "POST", form, nil, admin)
-	found := regexp.MustCompile(`value="https://rides\.example(/reset/[\w-]{43})"`).FindStringSubmatch(body)
+	found := regexp.MustCompile(`<code data-link>https://rides\.example(/reset/[\w-]{43})</code>`).FindStringSubmatch(body)
 	if resp.StatusCode != 200 || found == nil || resp.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("%s\n%s", resp.Status, body)
 	}
