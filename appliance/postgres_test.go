@@ -3,7 +3,6 @@
 package appliance_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,7 +61,7 @@ func TestStackOnPostgreSQL(t *testing.T) {
 		wantOwned(t, filepath.Dir(rows), os.Getuid(), 0o711)
 		wantOwned(t, b.paths.Volume("delivery", 1, "data"), stackUser, 0o700)
 		web := b.serving()
-		if err := b.d.Restart(context.Background(), "delivery", nil); err != nil {
+		if err := b.d.Restart(t.Context(), "delivery", nil); err != nil {
 			t.Fatal(err)
 		}
 		if now := b.engine.running("cache"); len(now) != 1 || now[0].ID != db.ID || b.serving().ID == web.ID {
