@@ -94,11 +94,20 @@ func (b tab) as(l look) {
 	b.do(l.name, chromedp.EmulateViewport(l.width, 640), call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: dark}))
 }
 
-// check has axe-core judge the page that's open, with everything folded out, by
-// WCAG 2.2 AA and the practices beyond it, and looks whether it fits its width.
+// rules are WCAG 2.2 AA and the practices beyond it; at night only the colours
+// differ.
+func (l look) rules() string {
+	if l.scheme == "dark" {
+		return `{type: 'rule', values: ['color-contrast', 'link-in-text-block']}`
+	}
+	return `{type: 'tag', values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}`
+}
+
+// check has axe-core judge the page that's open by the rules %s, with everything
+// folded out, and looks whether it fits its width.
 const check = `(async () => {
 	document.querySelectorAll('details').forEach(d => d.open = true);
-	const r = await axe.run(document, {runOnly: {type: 'tag', values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}});
+	const r = await axe.run(document, {runOnly: %s, resultTypes: ['violations'], elementRef: false});
 	const found = r.violations.flatMap(v => v.nodes.map(n => v.id + ': ' + n.html + ' ' + n.failureSummary));
 	const wide = document.documentElement.scrollWidth;
 	if (wide > innerWidth) found.push('the page is ' + wide + ' wide on a screen of ' + innerWidth);
@@ -116,7 +125,7 @@ func (b tab) faults(address string) (list []string) {
 	eval[chromedp.Void](b, axe)
 	for _, l := range looks() {
 		b.as(l)
-		for _, f := range eval[[]string](b, check) {
+		for _, f := range eval[[]string](b, fmt.Sprintf(check, l.rules())) {
 			list = append(list, "on "+l.name+": "+f)
 		}
 	}
