@@ -38,6 +38,8 @@ type Facts struct {
 	OtherFirewall string   `json:"other_firewall"` // "ufw", "firewalld" or empty
 	Avahi         bool     `json:"avahi"`
 	WireGuard     bool     `json:"wireguard"` // the kernel has it loaded
+	// Masked are units that we need and that somebody switched off for good.
+	Masked []string `json:"masked_units"`
 
 	DomainAddresses []netip.Addr `json:"domain_addresses"`
 	DomainError     string       `json:"domain_error,omitempty"`

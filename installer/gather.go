@@ -43,9 +43,29 @@ func Gather(ctx context.Context, p Probe, o Options) Facts {
 		wait.Go(func() { part(ctx, &f) })
 	}
 	wait.Wait()
-	f.SSHPorts = sshPorts(f)
+	f.SSHPorts, f.Masked = sshPorts(f), p.masked()
 	f.Downloads, f.ListsThere = p.downloads(ctx, f)
 	return f
+}
+
+// neededUnits are units of the distribution that the box can not be without.
+func neededUnits() []string {
+	return []string{
+		"apparmor.service", "apt-daily-upgrade.timer", "apt-daily.timer", "apt-daily-upgrade.service", "apt-daily.service",
+		"containerd.service", "docker.service", "docker.socket", "unattended-upgrades.service",
+	}
+}
+
+// masked are those of them that can not be started, whoever asks: a link to
+// nowhere stands in their place.
+func (p Probe) masked() []string {
+	list := []string{}
+	for _, name := range neededUnits() {
+		if pointsTo(p.path("/etc/systemd/system/"+name), "/dev/null") {
+			list = append(list, name)
+		}
+	}
+	return list
 }
 
 func (p Probe) resources(_ context.Context, f *Facts) {

@@ -189,3 +189,22 @@ func TestGatherOfNothing(t *testing.T) {
 		t.Errorf("an empty machine passes: %v", Judge(f, asked()))
 	}
 }
+
+func TestMaskedUnits(t *testing.T) {
+	p := machine(t, map[string]string{"/etc/systemd/system/docker.service": "[Service]\n"})
+	if err := os.Symlink("/dev/null", filepath.Join(p.Root, "etc/systemd/system/apt-daily.timer")); err != nil {
+		t.Fatal(err)
+	}
+	f := Gather(t.Context(), p, asked())
+	if !slices.Equal(f.Masked, []string{"apt-daily.timer"}) {
+		t.Errorf("masked: %v", f.Masked)
+	}
+	i, _ := bench(t)
+	i.f.Masked = f.Masked
+	if s, needed := i.unmask(); !needed || s.ID != "unmask" || len(s.Effects) != 1 {
+		t.Errorf("the plan does not unmask: %+v, %v", s, needed)
+	}
+	if r := firstRecord(f); !slices.Equal(r.Masked, f.Masked) {
+		t.Errorf("the record has %v", r.Masked)
+	}
+}

@@ -61,6 +61,9 @@ func judgeSystem(f Facts, o Options) []appliance.Finding {
 	case support == Expected:
 		add(appliance.Notice, "install.system-expected", "system", f.System.Title)
 	}
+	if len(f.Masked) > 0 {
+		add(appliance.Notice, "install.units-masked", "units", strings.Join(f.Masked, ", "))
+	}
 	if f.ProgramErr != "" {
 		add(appliance.Failure, "install.program-unreadable", "file", o.Program, "detail", f.ProgramErr)
 	}

@@ -43,7 +43,7 @@ func Plan(o Options, f Facts, d Deps) (step.Plan, *Result, error) {
 	i.config = o.Config(earlier, i.rootPath())
 	plan := step.Plan{Name: "install"}
 	for _, s := range []func() (step.Step, bool){
-		i.state, i.program, i.engineConfig, i.repair, i.packages, i.engine, i.users, i.folders,
+		i.state, i.program, i.unmask, i.engineConfig, i.repair, i.packages, i.engine, i.users, i.folders,
 		i.swap, i.clock, i.configuration, i.firewall, i.updates, i.units,
 		i.edge, i.daemon, i.stack, i.certificate, i.finish,
 	} {
@@ -99,7 +99,7 @@ func (i *install) keepRecord() error {
 func firstRecord(f Facts) *Record {
 	r := &Record{
 		Schema: recordSchema, Began: time.Now().UTC().Truncate(time.Second),
-		Before: installedNames(f), EngineThere: f.Docker.Package != "", HeldBefore: f.Held,
+		Before: installedNames(f), EngineThere: f.Docker.Package != "", HeldBefore: f.Held, Masked: f.Masked,
 		Applied: map[string]string{},
 	}
 	if f.Docker.Config != nil {

@@ -43,6 +43,8 @@ type Record struct {
 	Before []string `json:"packages_before"`
 	// HeldBefore lists the packages that were held when we came.
 	HeldBefore []string `json:"held_before"`
+	// Masked lists the units that we need and that were masked when we came.
+	Masked []string `json:"masked_before,omitempty"`
 	// DockerConfig is daemon.json as it was, or nil when there was none.
 	DockerConfig *string `json:"docker_config_before"`
 	// Swap is true when the swap file is ours.

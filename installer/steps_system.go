@@ -215,3 +215,20 @@ func (i *install) updates() (step.Step, bool) {
 		},
 	}, true
 }
+
+// unmask gives back what somebody switched off for good and the box can not be
+// without. The record keeps it, and an uninstall masks it again.
+func (i *install) unmask() (step.Step, bool) {
+	var files []string
+	for _, name := range i.f.Masked {
+		files = append(files, i.unitPath(name))
+	}
+	return step.Step{
+		ID:      "unmask",
+		Effects: effect("removes", files...),
+		Done:    func(context.Context) (bool, error) { return gone(files...), nil },
+		Do: func(ctx context.Context, _ step.Report) error {
+			return i.systemd().Unmask(ctx, i.f.Masked...)
+		},
+	}, len(files) > 0
+}

@@ -76,7 +76,7 @@ func Uninstall(r Removal, d Deps, s Sweeper) (step.Plan, *Remains, error) {
 	plan := step.Plan{Name: "uninstall"}
 	for _, one := range []func() (step.Step, bool){
 		u.daemon, u.containers, u.edge, u.firewall, u.updates, u.swap, u.mark,
-		u.packages, u.engine, u.data, u.users, u.program, u.remains, u.forget,
+		u.packages, u.engine, u.mask, u.data, u.users, u.program, u.remains, u.forget,
 	} {
 		if s, needed := one(); needed {
 			plan.Steps = append(plan.Steps, s)
@@ -189,6 +189,14 @@ func (u *uninstall) mark() (step.Step, bool) {
 			})
 		},
 	}, err == nil && !u.r.Purge
+}
+
+// mask switches off again what was switched off for good before we came.
+func (u *uninstall) mask() (step.Step, bool) {
+	return step.Step{
+		ID: "mask",
+		Do: func(ctx context.Context, _ step.Report) error { return u.systemd().Mask(ctx, u.record.Masked...) },
+	}, len(u.record.Masked) > 0
 }
 
 // data leaves the record where it is: a removal that is killed half-way has to

@@ -44,6 +44,9 @@ func logging() object {
 	}}}
 }
 
+// maxHeader bounds the headers of a request, in bytes.
+const maxHeader = 32 << 10
+
 // timeouts bounds what a slow client can cost. Bodies have no deadline of
 // their own as long as they keep coming.
 func timeouts(server object) object {
@@ -51,7 +54,7 @@ func timeouts(server object) object {
 	server["read_idle_timeout"] = "30s"
 	server["write_idle_timeout"] = "60s"
 	server["idle_timeout"] = "2m"
-	server["max_header_bytes"] = 32 << 10
+	server["max_header_bytes"] = maxHeader
 	server["automatic_https"] = object{"disable": true}
 	server["listener_wrappers"] = []object{{"wrapper": "rochdale_gate"}, {"wrapper": "tls"}}
 	return server
@@ -66,23 +69,9 @@ func plainServer(o Options) object {
 }
 
 func secureServer(o Options) object {
-	listen := append([]string(nil), o.Listeners.HTTPS...)
-	protocols := make([][]string, 0, len(listen)+len(o.Listeners.HTTP3))
-	for range o.Listeners.HTTPS {
-		protocols = append(protocols, []string{"h1", "h2"})
-	}
-	for _, l := range o.Listeners.HTTP3 {
-		listen, protocols = append(listen, l), append(protocols, []string{"h3"})
-	}
-	all := []string{"h1", "h2"}
-	if len(o.Listeners.HTTP3) > 0 {
-		all = append(all, "h3")
-	}
 	return timeouts(object{
-		"listen":                  listen,
-		"protocols":               all,
-		"listen_protocols":        protocols,
-		"allow_0rtt":              false, // early data can be replayed by anybody
+		"listen":                  o.Listeners.HTTPS,
+		"protocols":               []string{"h1", "h2"}, // HTTP/3 has a door of our own
 		"tls_connection_policies": []object{{}},
 		"routes": []object{{"handle": []object{
 			{"handler": "rochdale_front"}, compression(), proxy(),

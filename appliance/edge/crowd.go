@@ -28,8 +28,7 @@ const (
 	// one upstream takes and half of what gates hold.
 	maxClientRequests = 500
 	// maxStreams bounds the requests that one connection of HTTP/2 carries at
-	// once; the protocol's authors advise against fewer. For HTTP/3 the library
-	// has the same figure.
+	// once; the protocol's authors advise against fewer.
 	maxStreams = 100
 )
 
@@ -73,6 +72,17 @@ func (c *crowd) enter(remote string) (leave func(), ok bool) {
 	}
 	c.count[client]++
 	return func() { c.leave(client) }, true
+}
+
+// of is how many the client has.
+func (c *crowd) of(remote string) int {
+	client, ok := clientOf(remote)
+	if !ok {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count[client]
 }
 
 func (c *crowd) leave(client netip.Prefix) {

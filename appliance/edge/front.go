@@ -41,6 +41,7 @@ func (f *front) ServeHTTP(rw http.ResponseWriter, r *http.Request, next caddyhtt
 	e := f.seat.edge()
 	w := newAnswer(rw, r, e)
 	defer w.finish() //nolint:contextcheck // it has the request
+	e.advertise(w, r)
 	cleanHeaders(r.Header)
 	host := hostOf(r.Host)
 	w.line.host = host

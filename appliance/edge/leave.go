@@ -3,6 +3,7 @@
 package edge
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"sync"
@@ -73,6 +74,11 @@ func (e *edge) drain() int {
 	e.leaveNow()
 	for _, l := range e.listenersNow() {
 		l.stop()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveBound)
+	defer cancel()
+	for _, d := range e.doorsNow() {
+		go d.leave(ctx)
 	}
 	giveUp := time.AfterFunc(leaveBound-time.Second, func() { close(e.giveUp) })
 	defer giveUp.Stop()

@@ -144,6 +144,7 @@ func (c *slotConn) Close() error {
 type gate struct {
 	seat   *seat
 	server *caddyhttp.Server
+	ctx    caddy.Context // of the server: what it is made of is asked for later
 }
 
 var _ caddy.ListenerWrapper = (*gate)(nil)
@@ -157,7 +158,7 @@ func (g *gate) CaddyModule() caddy.ModuleInfo {
 // here on, so that the edge knows when it may leave.
 func (g *gate) Provision(ctx caddy.Context) error {
 	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		g.server = srv
+		g.server, g.ctx = srv, ctx
 		srv.RegisterConnState(g.seat.edge().visitors.track)
 		boundStreams(srv)
 	}
@@ -167,6 +168,6 @@ func (g *gate) Provision(ctx caddy.Context) error {
 // WrapListener implements caddy.ListenerWrapper.
 func (g *gate) WrapListener(ln net.Listener) net.Listener {
 	l := newGateListener(ln, g.seat.edge().conns)
-	g.seat.edge().addListener(l, g.server != nil && len(g.server.TLSConnPolicies) > 0)
+	g.seat.edge().addListener(l, g)
 	return l
 }

@@ -4,10 +4,12 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -42,6 +44,8 @@ type edge struct {
 	mu        sync.Mutex
 	listeners []*gateListener
 	secure    *gateListener // the first that speaks TLS
+	gate      *gate         // of the server that speaks TLS
+	doors     []*quicDoor
 	root      atomic.Pointer[[]byte]
 	wake      chan struct{} // there may be certificates to get
 }
@@ -64,7 +68,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer control.Close()
-	if err := e.start(); err != nil {
+	if err := e.start(ctx); err != nil {
 		return err
 	}
 	defer e.serveControl(control)()
@@ -103,7 +107,7 @@ func newEdge(o Options) (*edge, error) {
 	return e, nil
 }
 
-func (e *edge) start() error {
+func (e *edge) start(ctx context.Context) error {
 	// Caddy keeps an id of the installation in its data folder.
 	if err := os.Setenv("XDG_DATA_HOME", e.opts.Dir); err != nil {
 		return err
@@ -114,6 +118,9 @@ func (e *edge) start() error {
 	}
 	if err := caddy.Load(config, true); err != nil {
 		return appliance.Problem("edge.start-failed", err, "detail", err)
+	}
+	if err := e.openDoors(ctx); err != nil {
+		return appliance.Problem("edge.start-failed", errors.Join(err, caddy.Stop()), "detail", err)
 	}
 	return nil
 }
@@ -147,6 +154,11 @@ func (e *edge) stop() {
 	if cut := e.drain(); cut > 0 {
 		e.opts.Log.Warn("left while requests were in flight", "requests", cut)
 	}
+	for _, d := range e.doorsNow() {
+		if err := d.close(); err != nil {
+			e.opts.Log.Warn("close HTTP/3", "error", err)
+		}
+	}
 	if err := caddy.Stop(); err != nil {
 		e.opts.Log.Error("stop", "error", err)
 	}
@@ -156,13 +168,23 @@ func (e *edge) stop() {
 
 func (e *edge) leaving() bool { return e.leave.Err() != nil }
 
-func (e *edge) addListener(l *gateListener, secure bool) {
+func (e *edge) addListener(l *gateListener, g *gate) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.listeners = append(e.listeners, l)
-	if secure && e.secure == nil {
-		e.secure = l
+	if g.server != nil && len(g.server.TLSConnPolicies) > 0 && e.secure == nil {
+		e.secure, e.gate = l, g
 	}
+}
+
+// secureParts are the server that speaks TLS, and how it does.
+func (e *edge) secureParts() (*tls.Config, http.Handler, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.gate == nil {
+		return nil, nil, errors.New("no listener for HTTPS")
+	}
+	return e.gate.server.TLSConnPolicies.TLSConfig(e.gate.ctx), e.gate.server, nil
 }
 
 func (e *edge) listenersNow() []*gateListener {

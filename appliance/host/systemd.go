@@ -143,6 +143,16 @@ func (s Systemd) Restart(ctx context.Context, units ...string) error {
 	return s.ctl(ctx, append([]string{"restart"}, units...)...)
 }
 
+// Mask stops units and makes it impossible to start them.
+func (s Systemd) Mask(ctx context.Context, units ...string) error {
+	return s.ctl(ctx, append([]string{"mask", "--now"}, units...)...)
+}
+
+// Unmask undoes Mask; it starts nothing.
+func (s Systemd) Unmask(ctx context.Context, units ...string) error {
+	return s.ctl(ctx, append([]string{"unmask"}, units...)...)
+}
+
 // Enable makes units start at boot.
 func (s Systemd) Enable(ctx context.Context, units ...string) error {
 	return s.ctl(ctx, append([]string{"enable"}, units...)...)

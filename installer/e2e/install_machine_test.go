@@ -25,6 +25,7 @@ func TestInstallChangesTheMachineAsSaid(t *testing.T) {
 sed -i 's/^#Port 22$/Port 2222/' /etc/ssh/sshd_config; systemctl restart ssh
 systemd-run -q --unit=other systemd-socket-activate --accept -l 9090 /bin/cat
 mkdir -p /etc/docker; echo '{"log-driver": "local", "dns": ["9.9.9.9"]}' >/etc/docker/daemon.json`)
+	sh(t, b, "systemctl mask --now apt-daily.timer apt-daily-upgrade.timer")
 	before := sh(t, b, "dpkg-query -W -f '${Package} ${db:Status-Abbrev}\\n' | grep ' ii'")
 	if !reachable(b, 2222) || !reachable(b, 9090) {
 		t.Fatal("the scene is not set: ssh and the other service are not reachable")
@@ -214,6 +215,9 @@ func checkRemoved(t *testing.T, b *box.Box, before string) {
 	}
 	if config := sh(t, b, "cat /etc/docker/daemon.json"); config != `{"log-driver": "local", "dns": ["9.9.9.9"]}` {
 		t.Errorf("daemon.json is %s", config)
+	}
+	if timers := sh(t, b, "systemctl is-enabled apt-daily.timer apt-daily-upgrade.timer || true"); timers != "masked\nmasked" {
+		t.Errorf("the timers that were masked are %q", timers)
 	}
 	if !reachable(b, 9090) || !reachable(b, 2222) {
 		t.Error("the firewall is still there")

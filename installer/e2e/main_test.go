@@ -69,7 +69,7 @@ func cache(t *testing.T) string {
 
 // explain shows what a person would look at after a failure.
 func explain(t *testing.T, b *box.Box) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // the test is over
 	defer cancel()
 	for _, args := range [][]string{
 		{"rochdale", "status"},
