@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -38,12 +39,26 @@ func (d *document) migration(fsys fs.FS) {
 		d.at(0, "file-size", "file", d.file, "limit", sizeText(maxMigration))
 		return
 	}
-	n := 0
+	n, inStatement, ends := 0, false, transactional()
 	for line := range strings.Lines(text) {
-		if n++; withoutTransaction(line) {
+		n++
+		switch said := annotation(line); {
+		case said == "no transaction":
 			d.at(n, "migration-transaction")
+		case said == "statementbegin":
+			inStatement = true // of the body of a function or of a trigger
+		case said == "statementend":
+			inStatement = false
+		case !inStatement && ends.MatchString(line):
+			d.at(n, "migration-commit", "value", strings.TrimSpace(line))
 		}
 	}
+}
+
+// transactional finds statements that would end the transaction around them. A
+// lone "end;" is not among them: a case expression may end so.
+func transactional() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)^\s*(((begin|commit|rollback|abort)(\s+(transaction|work|immediate|deferred|exclusive))?)|(start|end)\s+(transaction|work))\s*;`)
 }
 
 func readMigration(fsys fs.FS, name string) (_ string, err error) {
@@ -56,13 +71,13 @@ func readMigration(fsys fs.FS, name string) (_ string, err error) {
 	return string(text), err
 }
 
-// withoutTransaction reads a line as generously as the tool that runs it, and a
-// bit more so.
-func withoutTransaction(line string) bool {
+// annotation gives what a line tells the tool that runs it, in small letters. It
+// is as generous as that tool, and a bit more so.
+func annotation(line string) string {
 	line = strings.TrimSpace(line)
 	if !strings.HasPrefix(line, "--") || !strings.Contains(line, "+goose") {
-		return false
+		return ""
 	}
 	said := strings.Replace(strings.ReplaceAll(line, "--", ""), "+goose", "", 1)
-	return strings.EqualFold(strings.Join(strings.Fields(said), " "), "no transaction")
+	return strings.ToLower(strings.Join(strings.Fields(said), " "))
 }

@@ -51,6 +51,7 @@ func manifestWords() []words {
 		{"stack.problem.no-file", "{key} names {value}, which is not in the stack", "Add the file, or correct the name"},
 		{"stack.problem.no-folder", "{key} names the folder {value}, which is missing or has no .sql file", "Add the migrations, or correct the name"},
 		{"stack.problem.migration-transaction", "this migration asks to run without a transaction", "Remove the line, and write the migration so that it can run in one transaction, or as several migrations that each can"},
+		{"stack.problem.migration-commit", "{value} begins or ends a transaction", "Remove the line; each migration runs in a transaction of its own"},
 		{"stack.problem.migration-go", "a migration is written in Go", "Write it in SQL, in a file that ends in .sql"},
 		{"stack.problem.one-way", "{key} has both {one} and {other}, or neither", "Keep exactly one of them"},
 		{"stack.problem.not-for-engine", "{key} does not belong to a database with the engine {engine}", "Remove it, or change the engine"},
