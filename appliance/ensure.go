@@ -51,11 +51,35 @@ func (d *Daemon) begin(ctx context.Context, c *crew, s stacks.Service, suffix st
 	if err != nil {
 		return err
 	}
+	if err := d.alone(ctx, c, s); err != nil {
+		return err
+	}
 	x, err := d.Engine.Start(ctx, spec)
 	if err != nil {
 		return err
 	}
 	return d.Engine.WaitHealthy(ctx, x.ID)
+}
+
+// alone ends what other releases left of a shared service: two servers on one
+// folder would destroy the data, and the locks that they take do not reach from
+// one container into another.
+func (d *Daemon) alone(ctx context.Context, c *crew, s stacks.Service) error {
+	if !s.Shared {
+		return nil
+	}
+	all, err := d.Engine.List(ctx, c.release.Stack)
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		if x.Service == s.Name && !c.belongs(x) {
+			if err := d.retire(ctx, c, x); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // volumes are the names of all volumes of the release.

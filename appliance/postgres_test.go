@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -104,4 +105,39 @@ func (b *bench) secret(file string) {
 	if err != nil || string(again) != string(password) {
 		b.t.Errorf("the password is another one after the next start: %v", err)
 	}
+}
+
+// TestNeverTwoServers lets the server be that of another release, still running.
+func TestNeverTwoServers(t *testing.T) {
+	b := newBench(t)
+	b.bundles.bundle = onPostgres()
+	synctest.Test(t, func(t *testing.T) {
+		b.t = t
+		b.up()
+		defer func() { b.stop() }()
+		db := b.engine.running("cache")[0]
+		other := db.spec
+		other.Digest, other.Suffix = "sha256:old", "oldone"
+		if err := b.engine.Remove(t.Context(), db.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.engine.Start(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		before := len(b.engine.said())
+		b.d.Wake()
+		time.Sleep(time.Minute)
+		var said []string
+		for _, line := range b.engine.said()[before:] {
+			if strings.Contains(line, "cache") {
+				said = append(said, line)
+			}
+		}
+		if want := []string{"stop cache after 3s", "remove cache", "start cache"}; !slices.Equal(said, want) {
+			t.Errorf("what happened to the server: %q, want %q", said, want)
+		}
+		if now := b.engine.running("cache"); len(now) != 1 || now[0].Digest != digest1 {
+			t.Errorf("servers %+v", now)
+		}
+	})
 }
