@@ -4,6 +4,7 @@ package coop
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,6 +82,6 @@ func TestTurns(t *testing.T) {
 func BenchmarkAllowance(b *testing.B) {
 	a := newAllowance(10, time.Hour)
 	for i := 0; b.Loop(); i++ {
-		a.take(fmt.Sprint(i))
+		a.take(strconv.Itoa(i))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -188,7 +189,7 @@ func TestCheckFinds(t *testing.T) {
 		strings.Replace(good, "<h1>", `<h1 style="color:#ccc">`, 1), strings.Replace(good, `for="a"`, "", 1), strings.Replace(good, ` lang="en"`, "", 1),
 		strings.Replace(good, "<h1>", `<div style="width:1300px">x</div><h1>`, 1), strings.Replace(good, "44px", "30px", 1),
 	} {
-		bodies = append(bodies, page{name: fmt.Sprint(i), body: body})
+		bodies = append(bodies, page{name: strconv.Itoa(i), body: body})
 	}
 	srv, b := gallery(t, bodies), browser(t)
 	for i, p := range bodies {

@@ -3,7 +3,6 @@
 package web_test
 
 import (
-	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -158,6 +157,6 @@ func TestKeyboardOnly(t *testing.T) {
 		t.Error("the page doesn't say that there is a new PIN")
 	}
 	if n := eval[int](b, "document.scripts.length"); n != 0 {
-		t.Error(fmt.Sprint(n), " scripts")
+		t.Errorf("%d scripts", n)
 	}
 }
