@@ -3,6 +3,8 @@
 package edge
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -10,9 +12,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"rochdale/appliance"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -77,4 +81,88 @@ func inheritedUDP(t *testing.T) (addr string, file *os.File) {
 	}
 	t.Cleanup(func() { _, _ = conn.Close(), file.Close() })
 	return conn.LocalAddr().String(), file
+}
+
+// quicAt connects over QUIC from an address of its own on loopback.
+func (b *box) quicAt(ip, to string) (*quic.Conn, error) {
+	b.t.Helper()
+	local, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(ip)})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	remote, err := net.ResolveUDPAddr("udp", to)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	tr := &quic.Transport{Conn: local}
+	b.t.Cleanup(func() { _, _ = tr.Close(), local.Close() })
+	cfg := b.trust("rides.example")
+	cfg.NextProtos = []string{http3.NextProtoH3}
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
+	defer cancel()
+	return tr.Dial(ctx, remote, cfg, &quic.Config{KeepAlivePeriod: 5 * time.Second})
+}
+
+// TestHTTP3Connections: one client has as many connections as it may, one more
+// is turned away, others are served, and what is closed makes room.
+func TestHTTP3Connections(t *testing.T) {
+	udp, file := inheritedUDP(t)
+	b := newBox(t, func(o *Options) { o.Listeners.HTTP3 = []string{"fdgram/" + strconv.Itoa(int(file.Fd()))} })
+	b.apply(map[string]appliance.Host{"rides.example": open(app(t, says("hello")))})
+	conns := make([]*quic.Conn, maxClientQUIC)
+	for i := range conns {
+		c, err := b.quicAt("127.0.0.2", udp)
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		conns[i] = c
+	}
+	var refused *quic.TransportError
+	if _, err := b.quicAt("127.0.0.2", udp); !errors.As(err, &refused) || refused.ErrorCode != quic.ConnectionRefused {
+		t.Errorf("one connection too many: %v", err)
+	}
+	other, err := b.quicAt("127.0.0.3", udp)
+	if err != nil {
+		t.Fatalf("another client: %v", err)
+	}
+	streams := 0
+	for ; streams < 1000; streams++ {
+		s, err := other.OpenStream()
+		if err != nil {
+			break
+		}
+		_, _ = s.Write([]byte{1}) // half a frame
+	}
+	if streams != maxQUICStreams {
+		t.Errorf("%d requests at once on a connection, want %d", streams, maxQUICStreams)
+	}
+	_ = conns[0].CloseWithError(0, "")
+	eventually(t, "a closed connection makes room", func() bool {
+		_, err := b.quicAt("127.0.0.2", udp)
+		return err == nil
+	})
+}
+
+// TestHTTP3Restart: the socket that was handed over outlives the edge, and the
+// next one serves on it.
+func TestHTTP3Restart(t *testing.T) {
+	udp, file := inheritedUDP(t)
+	b := newBox(t, func(o *Options) { o.Listeners.HTTP3 = []string{"fdgram/" + strconv.Itoa(int(file.Fd()))} })
+	b.apply(map[string]appliance.Host{"rides.example": open(app(t, says("hello")))})
+	for range 3 {
+		c, err := b.quicAt("127.0.0.2", udp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.stop()
+		select {
+		case <-c.Context().Done():
+		case <-time.After(time.Minute):
+			t.Fatal("a client does not hear that the edge has left")
+		}
+		b.start()
+	}
+	if strings.Contains(b.log.String(), "close HTTP/3") {
+		t.Errorf("it did not close cleanly:\n%s", b.log.String())
+	}
 }
