@@ -37,10 +37,13 @@ func samePIN(x, y string) bool { return subtle.ConstantTimeCompare([]byte(x), []
 // itself comes to nothing. Whoever doesn't carry the order, and a job that isn't
 // to be delivered now, are left to the flow: no PIN is looked at.
 func (a *App) tryPIN(ctx context.Context, who Member, jobID, pin string) error {
+	if who.ID == "" {
+		return problem(SignIn, "sign_in")
+	}
 	var refused error
 	err := a.store.Write(ctx, func(tx Tx) error {
 		j, err := tx.Job(ctx, jobID)
-		if err != nil || who.ID == "" || j.WorkerID != who.ID || !a.flow.Allows(j.State, VerbDeliver, []Party{AsWorker}) {
+		if err != nil || j.WorkerID != who.ID || !a.flow.Allows(j.State, VerbDeliver, []Party{AsWorker}) {
 			return missingAs(err, "no_order")
 		}
 		spent, err := pinSpent(ctx, tx, jobID)
@@ -72,6 +75,9 @@ func pinSpent(ctx context.Context, tx Tx, jobID string) (bool, error) {
 // RenewPIN gives the customer another PIN, whose tries begin anew. The old one is
 // worth nothing from then on.
 func (a *App) RenewPIN(ctx context.Context, who Member, jobID string) error {
+	if who.ID == "" {
+		return problem(SignIn, "sign_in")
+	}
 	pin, err := newPIN()
 	if err != nil {
 		return err
@@ -81,7 +87,7 @@ func (a *App) RenewPIN(ctx context.Context, who Member, jobID string) error {
 	}
 	return a.store.Write(ctx, func(tx Tx) error {
 		j, err := tx.Job(ctx, jobID)
-		if err != nil || who.ID == "" || j.CustomerID != who.ID {
+		if err != nil || j.CustomerID != who.ID {
 			return orProblem(missingAs(err, "no_order"), NotFound, "no_order")
 		}
 		if !a.flow.Ahead(j.State, VerbDeliver) {

@@ -181,7 +181,7 @@ func TestPIN(t *testing.T) {
 			t.Errorf("after ten wrong tries: %s", got)
 		}
 		for _, who := range []coop.Member{c.courier, c.merchant, c.admin, {}} {
-			if got := key(c.app.RenewPIN(ctx, who, job)); got != "no_order" {
+			if got := key(c.app.RenewPIN(ctx, who, job)); got != "no_order" && got != "sign_in" {
 				t.Errorf("somebody else renews the PIN: %s", got)
 			}
 		}

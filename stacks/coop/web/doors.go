@@ -85,8 +85,8 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, _ coop.Member) (
 	return next(r), s.signedIn(w, r, token)
 }
 
-func (s *Server) signOut(w http.ResponseWriter, r *http.Request, _ coop.Member) (string, error) {
-	if c, err := r.Cookie(sessionCookie); err == nil {
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request, who coop.Member) (string, error) {
+	if c, err := r.Cookie(sessionCookie); err == nil && who.ID != "" {
 		if err := s.app.SignOut(r.Context(), c.Value); err != nil {
 			return "", err
 		}

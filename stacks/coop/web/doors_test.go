@@ -3,11 +3,20 @@
 package web_test
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"rochdale/stacks/coop"
+	"rochdale/stacks/coop/store/storetest"
+	"rochdale/stacks/coop/web"
 )
 
 func TestSessionCookie(t *testing.T) {
@@ -114,4 +123,48 @@ func TestResetPages(t *testing.T) {
 	if resp, _ := s.ask(t, "POST", "/sign-in", url.Values{"email": {"ben@example.org"}, "password": {"another long one"}}, nil); resp.StatusCode != 303 {
 		t.Errorf("the new password: %s", resp.Status)
 	}
+}
+
+// TestStrangersWriteNothing: no form that somebody without an account sends makes
+// a transaction that writes, whatever cookies they make up.
+func TestStrangersWriteNothing(t *testing.T) {
+	source, err := os.ReadFile("routes.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := &counting{Store: storetest.SQLite(t)}
+	h, err := web.New(coop.New(db, plain{}, coop.Config{Currency: "EUR"}), web.Config{Name: "x", Lang: "en", Zone: time.UTC, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := url.Values{"name": {"x"}, "email": {"x@example.org"}, "password": {"short"}, "reason": {"because"}, "pin": {"1234"}, "address": {"7 Long Lane"}, "role": {"admin"}, "opening": {"open"}, "amount": {"1"}, "key": {"0123456789"}, "courier": {"x"}, "price": {"1"}}
+	routes := regexp.MustCompile(`s\.(?:post|reveal)\("([^"]+)"`).FindAllStringSubmatch(string(source), -1)
+	for _, m := range routes {
+		path := regexp.MustCompile(`\{[a-z]+\}`).ReplaceAllString(m[1], "x")
+		for _, cookie := range []string{"", "__Host-session=made-up; __Host-device=a.b"} {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(form.Encode()))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("Cookie", cookie)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if db.writes != 0 || w.Code == http.StatusMethodNotAllowed || w.Code >= 500 {
+				t.Errorf("%s: %d, and %d transactions that write", path, w.Code, db.writes)
+			}
+			db.writes = 0
+		}
+	}
+	if len(routes) < 25 {
+		t.Errorf("only %d forms were found", len(routes))
+	}
+}
+
+// counting counts the transactions that write.
+type counting struct {
+	coop.Store
+	writes int
+}
+
+func (s *counting) Write(ctx context.Context, fn func(coop.Tx) error) error {
+	s.writes++
+	return s.Store.Write(ctx, fn)
 }
