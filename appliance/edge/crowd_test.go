@@ -84,14 +84,17 @@ func TestConnectionsOfOneClient(t *testing.T) {
 	for i := range maxClientConns {
 		conns = append(conns, dial([]string{b.http, b.https}[i%2]))
 	}
-	for _, addr := range []string{b.http, b.https} {
-		extra := dial(addr)
-		if err := extra.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := extra.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("one connection too many at %s: %v", addr, err)
-		}
+	eventually(t, "the edge has all of them", func() bool {
+		h, err := b.client.Health(t.Context())
+		return err == nil && h.Connections == maxClientConns
+	})
+	plain := dial(b.http)
+	_, _ = io.WriteString(plain, "GET / HTTP/1.1\r\nHost: rides.example\r\n\r\n")
+	if n, err := plain.Read(make([]byte, 1)); err == nil {
+		t.Errorf("one connection too many at the plain port: an answer of %d bytes or more", n)
+	}
+	if err := tls.Client(dial(b.https), b.trust("rides.example")).HandshakeContext(t.Context()); err == nil {
+		t.Error("one connection too many at the port of HTTPS: it can speak")
 	}
 	if got := status(b.browser()); got != 200 {
 		t.Errorf("another client got %d", got)
