@@ -51,6 +51,8 @@ func asService(verb string, args []string) int {
 		for range 100_000 {
 			fmt.Println("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
 		}
+	case "postgres": // becomes a database server
+		return servePostgres(args[0])
 	case "fetch": // prints what an address answers
 		return fetch(args[0])
 	}
