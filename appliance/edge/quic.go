@@ -78,11 +78,11 @@ func packets(ctx context.Context, address string) (net.PacketConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the socket %q has no number", address)
 	}
-	fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) //nolint:gosec // a small number
+	fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("take the socket %s: %w", address, err)
 	}
-	file := os.NewFile(uintptr(fd), address) //nolint:gosec // as above
+	file := os.NewFile(uintptr(fd), address)
 	defer file.Close()
 	return net.FilePacketConn(file)
 }

@@ -77,7 +77,7 @@ func Run(ctx context.Context, o Options) error {
 	go e.settle()
 	e.ready()
 	<-ctx.Done()
-	e.stop()
+	e.stop() //nolint:contextcheck // ctx is over; leaving has a bound of its own
 	<-warming
 	return nil
 }
