@@ -154,7 +154,7 @@ func gallery(t *testing.T, told []page) *httptest.Server {
 // TestAccessible: every page in every state, in light and in dark, on a phone and
 // on a desk, has no fault that axe-core knows, fits and can be hit.
 func TestAccessible(t *testing.T) {
-	told := story(t)
+	told := story(t, "en")
 	srv, b := gallery(t, told), browser(t)
 	for _, p := range told {
 		for _, f := range b.faults(srv.URL + "/told/" + p.name) {
@@ -162,6 +162,26 @@ func TestAccessible(t *testing.T) {
 		}
 		if *screenshots != "" {
 			b.draw(p.name)
+		}
+	}
+}
+
+// TestLanguagesFit: the longer words of Spanish and French fit a phone as well.
+func TestLanguagesFit(t *testing.T) {
+	const fits = `(() => {
+	document.querySelectorAll('details').forEach(d => d.open = true);
+	return [document.documentElement.scrollWidth - innerWidth, document.documentElement.lang];
+})()`
+	b := browser(t)
+	b.as(looks()[0])
+	for _, lang := range []string{"es", "fr"} {
+		told := story(t, lang)
+		srv := gallery(t, told)
+		for _, p := range told {
+			b.do(p.name, chromedp.Navigate(srv.URL+"/told/"+p.name))
+			if got := fmt.Sprint(eval[[]any](b, fits)...); got != "0"+lang {
+				t.Errorf("%s in %s: too wide by %s", p.name, lang, got)
+			}
 		}
 	}
 }

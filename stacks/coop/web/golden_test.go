@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write the golden files anew") //nolint:
 // TestGolden compares every page in every state with how it is meant to be.
 func TestGolden(t *testing.T) {
 	told := map[string]bool{}
-	for _, p := range story(t) {
+	for _, p := range story(t, "en") {
 		file := filepath.Join("testdata", "golden", p.name+".html")
 		told[p.name+".html"] = true
 		got := steady(p)
@@ -91,7 +91,7 @@ func TestFirstLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range story(t) {
+	for _, p := range story(t, "en") {
 		if n := packed(t, []byte(p.body)) + packed(t, css); n > 15<<10 {
 			t.Errorf("%s takes %d bytes", p.name, n)
 		}

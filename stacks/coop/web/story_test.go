@@ -43,7 +43,7 @@ type teller struct {
 
 // story runs in a bubble, where the clock moves only when everything waits: each
 // telling is the same but for its random ids.
-func story(t *testing.T) (told []page) {
+func story(t *testing.T, lang string) (told []page) {
 	t.Helper()
 	path := storetest.SQLiteFile(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -53,7 +53,7 @@ func story(t *testing.T) (told []page) {
 		}
 		defer func() { _ = db.Close() }()
 		s := &teller{t: t, app: coop.New(db, plain{}, coop.Config{Currency: "EUR"}), tokens: map[string]string{}}
-		s.pages, err = web.New(s.app, web.Config{Name: "Rides & Co", Lang: "en", Zone: time.UTC, BaseURL: "https://rides.example", Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		s.pages, err = web.New(s.app, web.Config{Name: "Rides & Co", Lang: lang, Zone: time.UTC, BaseURL: "https://rides.example", Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func (s *teller) check(err error) {
 // TestStory checks that the story is one: no page is told twice under one name.
 func TestStory(t *testing.T) {
 	names := map[string]bool{}
-	for _, p := range story(t) {
+	for _, p := range story(t, "en") {
 		if names[p.name] {
 			t.Errorf("%s is told twice", p.name)
 		}
