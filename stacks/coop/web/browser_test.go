@@ -39,8 +39,9 @@ func browser(t *testing.T) tab {
 	if err != nil {
 		t.Fatal("this test needs a real browser: apt-get install -y chromium")
 	}
+	// The profile is a new folder of its own, which goes away with the browser.
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.IgnoreCertErrors, chromedp.Flag("accept-lang", "en"))
 	ctx, end := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
 	t.Cleanup(end) // waits until it has gone
