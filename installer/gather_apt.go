@@ -63,7 +63,12 @@ func (p Probe) lockHolder(file string) string {
 
 // mirrors asks each of the package sources for its signed index.
 func (p Probe) mirrors(ctx context.Context, f *Facts) {
-	indexes := releaseFiles(p.ask(ctx, "apt-get", "-o", "Debug::NoLocking=1", "--print-uris", "update"))
+	uris, err := p.try(ctx, "apt-get", "-o", "Debug::NoLocking=1", "--print-uris", "update")
+	if err != nil {
+		f.AptError = err.Error()
+		return
+	}
+	indexes := releaseFiles(uris)
 	f.Mirrors = len(indexes)
 	proxy := ""
 	for line := range strings.Lines(p.ask(ctx, "apt-config", "dump", "--format", "%f %v%n", "Acquire::http::Proxy")) {

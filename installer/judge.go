@@ -191,6 +191,8 @@ func judgePackages(f Facts) []appliance.Finding {
 	}
 	needed := len(missing(f, packagesFor(f))) > 0
 	switch {
+	case f.AptError != "" && needed:
+		found = append(found, finding(appliance.Failure, "install.apt-broken", "detail", f.AptError))
 	case f.Mirrors == 0 && needed:
 		found = append(found, finding(appliance.Failure, "install.apt-no-source"))
 	case f.Mirrors == len(f.Unreachable) && f.Mirrors > 0 && needed:

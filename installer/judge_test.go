@@ -56,6 +56,7 @@ func TestJudge(t *testing.T) {
 		args     string // part of an argument
 	}{
 		{"a bare good machine", func(*Facts, *Options) {}, "", "", ""},
+		{"apt that does not answer", func(f *Facts, _ *Options) { f.Mirrors, f.AptError = 0, "malformed entry 3" }, "install.apt-broken", failure, "malformed"},
 		{"timers that somebody masked", func(f *Facts, _ *Options) { f.Masked = []string{"apt-daily.timer"} }, "install.units-masked", notice, "apt-daily.timer"},
 		{"Debian 13", func(f *Facts, _ *Options) { f.System.Version = "13" }, "", "", ""},
 		{"Ubuntu 24.04", func(f *Facts, _ *Options) { f.System.ID, f.System.Version = "ubuntu", "24.04" }, "install.system-expected", notice, ""},

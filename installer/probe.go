@@ -67,18 +67,26 @@ func (p Probe) exists(name string) bool {
 
 // ask runs a program that only answers, and gives what it printed.
 func (p Probe) ask(ctx context.Context, name string, args ...string) string {
-	ctx, cancel := context.WithTimeout(ctx, askBound)
-	defer cancel()
-	r, err := p.Runner.Run(ctx, host.Command{Name: name, Args: args})
+	out, err := p.try(ctx, name, args...)
 	if err != nil {
 		return ""
 	}
-	return string(r.Stdout)
+	return out
 }
 
+// try is ask where it matters why there is no answer.
+func (p Probe) try(ctx context.Context, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askBound)
+	defer cancel()
+	r, err := p.Runner.Run(ctx, host.Command{Name: name, Args: args})
+	return string(r.Stdout), err
+}
+
+// A small computer with a cold disk takes its time: apt alone took over ten
+// seconds to list its sources on an emulated one.
 const (
-	askBound   = 10 * time.Second
-	reachBound = 8 * time.Second
+	askBound   = time.Minute
+	reachBound = 15 * time.Second
 )
 
 // Internet is the [Network] of a real machine.

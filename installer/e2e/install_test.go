@@ -92,6 +92,7 @@ func TestInstallRefuses(t *testing.T) {
 			install, "umount /var; umount /mnt/v; rmdir /mnt/v", 12, "install.disk-full"},
 		{"no mirror", "cp -a /etc/apt/sources.list /root/s; sed -i 's,//[^/]*/,//192.0.2.1:9/,' /etc/apt/sources.list; ip route add prohibit 192.0.2.1/32; mkdir /root/a; mv /etc/apt/apt.conf.d/*proxy* /root/a || true",
 			install, "cp -a /root/s /etc/apt/sources.list; ip route del prohibit 192.0.2.1/32; mv /root/a/* /etc/apt/apt.conf.d/ || true", 12, "install.apt-unreachable"},
+		{"a broken list of sources", "echo 'deb nonsense' >/etc/apt/sources.list.d/x.list", install, "rm /etc/apt/sources.list.d/x.list", 12, "install.apt-broken"},
 		{"a daemon.json that is none", "mkdir -p /etc/docker; echo '{' >/etc/docker/daemon.json", install, "rm -r /etc/docker", 12, "install.docker-config"},
 	}
 	for _, test := range cases {
