@@ -4,7 +4,7 @@ package store
 
 import (
 	"context"
-	"strings"
+	"database/sql"
 	"time"
 
 	"rochdale/stacks/coop"
@@ -97,34 +97,23 @@ func (t *tx) EndSessions(ctx context.Context, memberID string) error {
 	return t.exec(ctx, "delete from sessions where member_id = ?", memberID)
 }
 
-// ofMember marks, in the column of the role, that a link is for one member.
-const ofMember = "member/"
-
 func (t *tx) ReplaceLink(ctx context.Context, l coop.Link) error {
-	role := string(l.Role)
-	if l.MemberID != "" {
-		role = ofMember + l.MemberID
-	}
-	if err := t.exec(ctx, "delete from links where role = ? and used_at = 0", role); err != nil {
+	if err := t.exec(ctx, "delete from links where role = ? and coalesce(member_id, '') = ? and used_at = 0", string(l.Role), l.MemberID); err != nil {
 		return err
 	}
-	return t.exec(ctx, "insert into links (token_hash, role, created_at, expires_at, used_at) values (?, ?, ?, ?, 0)",
-		l.TokenHash, role, coop.Millis(l.CreatedAt), coop.Millis(l.ExpiresAt))
+	return t.exec(ctx, "insert into links (token_hash, role, member_id, created_at, expires_at, used_at) values (?, ?, ?, ?, ?, 0)",
+		l.TokenHash, string(l.Role), nullable(l.MemberID), coop.Millis(l.CreatedAt), coop.Millis(l.ExpiresAt))
 }
 
 func (t *tx) Link(ctx context.Context, tokenHash string) (coop.Link, error) {
 	return one(ctx, t, func(scan scanner) (l coop.Link, err error) {
 		var from, to, used int64
-		var role string
-		err = scan(&l.TokenHash, &role, &from, &to, &used)
-		if id, ok := strings.CutPrefix(role, ofMember); ok {
-			l.MemberID = id
-		} else {
-			l.Role = coop.Role(role)
-		}
+		var member sql.NullString
+		err = scan(&l.TokenHash, &l.Role, &member, &from, &to, &used)
+		l.MemberID = member.String
 		l.CreatedAt, l.ExpiresAt, l.UsedAt = coop.FromMillis(from), coop.FromMillis(to), coop.FromMillis(used)
 		return l, err
-	}, "select token_hash, role, created_at, expires_at, used_at from links where token_hash = ?", tokenHash)
+	}, "select token_hash, role, member_id, created_at, expires_at, used_at from links where token_hash = ?", tokenHash)
 }
 
 func (t *tx) UseLink(ctx context.Context, tokenHash string, at time.Time) error {

@@ -145,6 +145,11 @@ func checkDoors(t *testing.T, s *store.Store) {
 		same(t, errors.Is(ended, coop.ErrMissing), true)
 		return errors.Join(err, err2, err3)
 	})
+	for _, l := range []coop.Link{{TokenHash: "l4"}, {TokenHash: "l5", Role: coop.RoleAdmin, MemberID: "ada"}, {TokenHash: "l6", MemberID: "nobody"}} {
+		if s.Write(t.Context(), func(tx coop.Tx) error { return tx.ReplaceLink(t.Context(), l) }) == nil {
+			t.Errorf("a link for the role %q and the member %q is taken", l.Role, l.MemberID)
+		}
+	}
 }
 
 func checkRollback(t *testing.T, s *store.Store) {

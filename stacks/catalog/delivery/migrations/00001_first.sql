@@ -32,20 +32,17 @@ create table sessions (
 );
 create index sessions_expiry on sessions (expires_at);
 
+-- A link makes an account with a role, or sets the password of a member.
 create table links (
     token_hash text   not null primary key,
     role       text   not null,
+    member_id  text            references members (id),
     created_at bigint not null,
     expires_at bigint not null,
-    used_at    bigint not null
+    used_at    bigint not null,
+    check ((role = '') = (member_id is not null))
 );
-
-create table limits (
-    bucket  text   not null primary key,
-    hits    bigint not null,
-    ends_at bigint not null
-);
-create index limits_expiry on limits (ends_at);
+create index links_expiry on links (expires_at);
 
 create table providers (
     id         text   not null primary key,
@@ -248,7 +245,6 @@ drop table request_lines;
 drop table requests;
 drop table offerings;
 drop table providers;
-drop table limits;
 drop table links;
 drop table sessions;
 drop table grants;
