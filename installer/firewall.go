@@ -9,9 +9,11 @@ import (
 	"rochdale/appliance/host"
 )
 
-// firewallRules renders our own table: what reaches this machine, and what the
-// containers of stacks do not reach. All else that the machine forwards is left
-// alone; the container engine's rules stay untouched.
+// firewallRules renders our own table: what reaches this machine, what the
+// containers of stacks do not reach, and that nobody reaches them but the edge:
+// on a machine that forwarded before the engine came, for a VPN say, the engine
+// lets neighbours who route to it through to every container. All else that the
+// machine forwards is left alone; the container engine's rules stay untouched.
 //
 // The first two lines make loading it again replace it in one transaction. An
 // operator's own rules are loaded after it, each file by itself.
@@ -68,6 +70,11 @@ const firewallTail = `		tcp dport { 80, 443 } accept comment "web"
 	chain forward {
 		type filter hook forward priority filter; policy accept;
 		iifname "rd-*" jump outward
+		iifname != "rd-*" oifname "rd-*" goto inward
+	}
+	chain inward {
+		ct state established,related accept
+		drop comment "stacks answer the edge, which is on this machine; nobody else comes past it"
 	}
 	chain outward {
 		ct state established,related accept

@@ -150,6 +150,7 @@ func TestFirewallInNetworks(t *testing.T) {
 	if got := n.reach("stack", slices.Concat(outside, own)...); len(got) != len(outside)+len(own) {
 		t.Fatalf("the scene is not set: only %v answer", got)
 	}
+	wantReach(t, "the world, before the rules", n.reach("world", "172.18.0.2:8080"), "172.18.0.2:8080")
 	base, err := os.ReadFile(rules.Base)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +162,7 @@ func TestFirewallInNetworks(t *testing.T) {
 		"203.0.113.9:80", "169.254.169.254:53", "172.18.0.1:53", "172.18.0.1:443", "192.168.7.1:443")
 	wantReach(t, "the box", n.reach("box", "172.18.0.2:8080", "192.168.7.2:80", "169.254.169.254:80"),
 		"172.18.0.2:8080", "192.168.7.2:80", "169.254.169.254:80")
-	wantReach(t, "the world", n.reach("world", own[4:]...), "192.168.7.1:22", "192.168.7.1:443")
+	wantReach(t, "the world", n.reach("world", slices.Concat(own[4:], []string{"172.18.0.2:8080"})...), "192.168.7.1:22", "192.168.7.1:443")
 
 	for what, look := range map[string]func() ([]host.BadRules, error){
 		"check": func() ([]host.BadRules, error) { return rules.Check(t.Context()) },
