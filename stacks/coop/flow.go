@@ -114,11 +114,22 @@ func (f Flow) Over(s State) bool {
 	return !slices.ContainsFunc(f.Transitions, func(t Transition) bool { return t.From == s })
 }
 
-// Ahead reports whether verb can still come for a job in this state.
+// Ahead reports whether verb can still come for a job in this state. A flow may
+// lead back to where it was.
 func (f Flow) Ahead(s State, verb Verb) bool {
-	return slices.ContainsFunc(f.Transitions, func(t Transition) bool {
-		return t.From == s && (t.Verb == verb || f.Ahead(t.To, verb))
-	})
+	reached := []State{s}
+	for i := 0; i < len(reached); i++ {
+		for _, t := range f.Transitions {
+			switch {
+			case t.From != reached[i]:
+			case t.Verb == verb:
+				return true
+			case !slices.Contains(reached, t.To):
+				reached = append(reached, t.To)
+			}
+		}
+	}
+	return false
 }
 
 // Allows reports whether one of the parties may do verb in this state.

@@ -92,6 +92,28 @@ func TestFlow(t *testing.T) {
 	})
 }
 
+// TestAhead: what can still come, also in a flow that leads back.
+func TestAhead(t *testing.T) {
+	round := Flow{Transitions: []Transition{{Placed, VerbAccept, Accepted, nil}, {Accepted, VerbReturn, Placed, nil}, {Accepted, VerbAssign, Assigned, nil}}}
+	for _, c := range []struct {
+		flow Flow
+		from State
+		verb Verb
+		want bool
+	}{
+		{DeliveryFlow(), Placed, VerbDeliver, true},
+		{DeliveryFlow(), PickedUp, VerbDeliver, true},
+		{DeliveryFlow(), Delivered, VerbDeliver, false},
+		{DeliveryFlow(), Returned, VerbDeliver, false},
+		{round, Placed, VerbAssign, true},
+		{round, Placed, VerbDeliver, false},
+	} {
+		if got := c.flow.Ahead(c.from, c.verb); got != c.want {
+			t.Errorf("%s ahead of %s: %v", c.verb, c.from, got)
+		}
+	}
+}
+
 func TestEventDigest(t *testing.T) {
 	base := Event{ID: "i", Subject: "s", Kind: "k", ActorID: "a", Device: "d", DeviceAt: time.UnixMilli(1), At: time.UnixMilli(2), Data: "{}"}
 	seen := map[string]string{base.Seal(1, "p").Hash: "the event itself"}
