@@ -63,10 +63,11 @@ func (l *gateListener) pump() {
 			<-l.slots
 			continue
 		}
+		counted := &slotConn{Conn: conn, slots: l.slots, leave: leave}
 		select {
-		case l.conns <- &slotConn{Conn: conn, slots: l.slots, leave: leave}:
+		case l.conns <- counted:
 		case <-l.closed:
-			_ = conn.Close() // nobody will ever serve it
+			_ = counted.Close() // nobody will ever serve it
 			return
 		}
 	}
