@@ -487,6 +487,7 @@ func delivery() appliance.Bundle {
 				Databases:  map[string]stacks.Database{"main": {Engine: "sqlite", Volume: "data", Path: "coop.db"}},
 				Migrations: stacks.Migrations{Database: "main", Dir: "migrations"},
 				FirstAdmin: []string{"/coop", "first-admin"},
+				MemberLink: []string{"/coop", "reset-link"},
 			},
 			Services: []stacks.Service{
 				{Name: "cache", Image: "cache", Shared: true, Memory: 16 << 20, StopGrace: 3 * time.Second},

@@ -5,42 +5,80 @@ package appliance
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
+	"unicode"
+
+	"rochdale/stacks"
 )
 
-// Link gives the one-time address that makes the first admin of the platform.
-func (d *Daemon) Link(ctx context.Context, stack string) (string, error) {
-	row, ok, err := d.Store.Release(ctx, stack)
+// LinkRequest asks for a one-time address of a stack.
+type LinkRequest struct {
+	Stack string `json:"stack"`
+	// Member is the e-mail address of somebody who can not get in any more;
+	// empty: the link makes the first admin.
+	Member string `json:"member,omitempty"`
+}
+
+// command is what prints the link inside the web container.
+func (r LinkRequest) command(m stacks.Manifest) ([]string, error) {
+	argv := m.FirstAdmin
+	if r.Member != "" {
+		argv = m.MemberLink
+	}
+	switch {
+	case len(argv) == 0:
+		return nil, Problem("daemon.no-link", nil, "stack", r.Stack)
+	case r.Member == "":
+		return argv, nil
+	case !isMember(r.Member):
+		return nil, Problem("daemon.member-form", nil, "member", r.Member).WithCode(ExitUsage)
+	}
+	return append(slices.Clone(argv), r.Member), nil
+}
+
+// isMember wants what can be an e-mail address and nothing that a program could
+// take for something else.
+func isMember(s string) bool {
+	name, domain, found := strings.Cut(s, "@")
+	return found && name != "" && domain != "" && len(s) <= 254 && s[0] != '-' &&
+		!strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || !unicode.IsPrint(c) })
+}
+
+// Link gives a one-time address: the one that makes the first admin of the
+// platform, or one that lets a member in again.
+func (d *Daemon) Link(ctx context.Context, r LinkRequest) (string, error) {
+	row, ok, err := d.Store.Release(ctx, r.Stack)
 	if err != nil {
 		return "", err
 	}
 	if !ok || row.Stopped {
-		return "", Problem("daemon.no-stack", nil, "stack", stack).WithCode(ExitUsage)
+		return "", Problem("daemon.no-stack", nil, "stack", r.Stack).WithCode(ExitUsage)
 	}
 	b, err := d.openBundle(ctx, row)
 	if err != nil {
 		return "", err
 	}
-	m := b.Stack.Manifest
-	if len(m.FirstAdmin) == 0 {
-		return "", Problem("daemon.no-link", nil, "stack", stack)
-	}
-	all, err := d.Engine.List(ctx, stack)
+	argv, err := r.command(b.Stack.Manifest)
 	if err != nil {
 		return "", err
 	}
-	web, ok := (&crew{release: row, bundle: b}).best(all, m.Web.Service)
-	if !ok {
-		return "", Problem("daemon.web-gone", nil, "stack", stack)
-	}
-	out, err := d.Engine.Exec(ctx, web.ID, m.FirstAdmin)
+	all, err := d.Engine.List(ctx, r.Stack)
 	if err != nil {
-		return "", Problem("daemon.link-failed", err, "stack", stack, "detail", err)
+		return "", err
+	}
+	web, ok := (&crew{release: row, bundle: b}).best(all, b.Stack.Manifest.Web.Service)
+	if !ok {
+		return "", Problem("daemon.web-gone", nil, "stack", r.Stack)
+	}
+	out, err := d.Engine.Exec(ctx, web.ID, argv)
+	if err != nil {
+		return "", Problem("daemon.link-failed", err, "stack", r.Stack, "detail", err)
 	}
 	if strings.TrimSpace(out) == "" {
-		return "", Problem("daemon.has-admin", nil, "stack", stack)
+		return "", Problem("daemon.has-admin", nil, "stack", r.Stack)
 	}
-	return d.address(stack, out)
+	return d.address(r.Stack, out)
 }
 
 // address puts the domain before what the container printed, which must be one

@@ -383,19 +383,31 @@ func TestLink(t *testing.T) {
 			b.engine.mu.Lock()
 			b.engine.prints = printed
 			b.engine.mu.Unlock()
-			got, err := d.Link(t.Context(), "delivery")
+			got, err := d.Link(t.Context(), appliance.LinkRequest{Stack: "delivery"})
 			if got != want || (want == "") != appliance.IsProblem(err, "daemon.link-failed") {
 				t.Errorf("%.20q: %q %v", printed, got, err)
 			}
 		}
 		b.engine.mu.Lock()
+		b.engine.prints = "/reset/abc\n"
+		b.engine.mu.Unlock()
+		got, err := d.Link(t.Context(), appliance.LinkRequest{Stack: "delivery", Member: "ada@rides.example"})
+		if err != nil || got != "https://rides.example/reset/abc" || !slices.Contains(b.engine.said(), "exec /coop reset-link ada@rides.example") {
+			t.Errorf("for a member: %q, %v", got, err)
+		}
+		for _, bad := range []string{"ada", "-x@y", "@y", "a@", "a b@y", "a@y\x1b[2J", strings.Repeat("a", 254) + "@y"} {
+			if _, err := d.Link(t.Context(), appliance.LinkRequest{Stack: "delivery", Member: bad}); !appliance.IsProblem(err, "daemon.member-form") {
+				t.Errorf("%q: %v", bad, err)
+			}
+		}
+		b.engine.mu.Lock()
 		b.engine.prints = "\n"
 		b.engine.mu.Unlock()
-		if _, err := d.Link(t.Context(), "delivery"); !appliance.IsProblem(err, "daemon.has-admin") {
+		if _, err := d.Link(t.Context(), appliance.LinkRequest{Stack: "delivery"}); !appliance.IsProblem(err, "daemon.has-admin") {
 			t.Error(err)
 		}
 		b.engine.crash("coop")
-		if _, err := d.Link(t.Context(), "delivery"); !appliance.IsProblem(err, "daemon.web-gone") {
+		if _, err := d.Link(t.Context(), appliance.LinkRequest{Stack: "delivery"}); !appliance.IsProblem(err, "daemon.web-gone") {
 			t.Error(err)
 		}
 	})

@@ -48,6 +48,7 @@ func (r *manifestReader) decode(n *yaml.Node) Manifest {
 		"facts":       r.facts,
 		"settings":    r.file(&r.m.Settings),
 		"first_admin": r.texts(20, &r.m.FirstAdmin),
+		"member_link": r.texts(20, &r.m.MemberLink),
 		"needs":       r.needs,
 		"upgrade":     r.upgrade,
 	}, "schema", "name", "version", "title", "web", "user", "needs")

@@ -32,6 +32,10 @@ type Manifest struct {
 	// path of a one-time link that makes the first admin, or nothing when there
 	// is an admin already. May be empty.
 	FirstAdmin []string
+	// MemberLink is the command that, with a member's e-mail address as one more
+	// argument, prints the path of a one-time link with which the member gets in
+	// again. May be empty.
+	MemberLink []string
 	Needs      Needs
 	Upgrade    Upgrade
 }

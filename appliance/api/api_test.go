@@ -87,8 +87,8 @@ func (d *daemon) Hosts(ctx context.Context, r appliance.HostsRequest, watch func
 	return d.stream(ctx, fmt.Sprintf("hosts %s %s %v", r.Stack, r.Domain, r.Aliases), watch)
 }
 
-func (d *daemon) Link(_ context.Context, stack string) (string, error) {
-	return "https://x/y", d.did("link %s", stack)
+func (d *daemon) Link(_ context.Context, r appliance.LinkRequest) (string, error) {
+	return "https://x/y", d.did("link %s %s", r.Stack, r.Member)
 }
 
 func (d *daemon) Remove(ctx context.Context, stack string, watch func(step.Event)) error {
@@ -131,7 +131,7 @@ func TestVerbs(t *testing.T) {
 	findings, err2 := c.Findings(ctx)
 	jobs, err3 := c.Jobs(ctx, 900)
 	release, err4 := c.Apply(ctx, appliance.ApplyRequest{Stack: "delivery", Bundle: "/x"}, watch)
-	url, err5 := c.Link(ctx, "delivery")
+	url, err5 := c.Link(ctx, appliance.LinkRequest{Stack: "delivery", Member: "ada@rides.example"})
 	err := errors.Join(err1, err2, err3, err4, err5,
 		c.WatchJob(ctx, "j9", watch), c.Restart(ctx, "delivery", watch), c.Remove(ctx, "delivery", nil),
 		c.Hosts(ctx, appliance.HostsRequest{Stack: "delivery", Domain: "a.example", Aliases: []string{"b.example"}}, watch),
@@ -145,7 +145,7 @@ func TestVerbs(t *testing.T) {
 	if out.String() != strings.Repeat("a line with \xff in it\n", 100_000) {
 		t.Errorf("%d bytes of log", out.Len())
 	}
-	want := "status|findings|jobs 500|apply delivery /x|link delivery|watch j9|restart delivery|remove delivery|hosts delivery a.example [b.example]|logs delivery coop 5"
+	want := "status|findings|jobs 500|apply delivery /x|link delivery ada@rides.example|watch j9|restart delivery|remove delivery|hosts delivery a.example [b.example]|logs delivery coop 5"
 	if got := strings.Join(d.asked, "|"); got != want {
 		t.Errorf("asked %s", got)
 	}

@@ -81,9 +81,9 @@ func (c *Client) Remove(ctx context.Context, stack string, watch func(step.Event
 	return err
 }
 
-// Link gives the one-time address that makes the first admin of the platform.
-func (c *Client) Link(ctx context.Context, stack string) (string, error) {
-	a, err := ask[linkAnswer](ctx, c, "stack.link", stackName{stack})
+// Link gives a one-time address; see [appliance.Daemon.Link].
+func (c *Client) Link(ctx context.Context, r appliance.LinkRequest) (string, error) {
+	a, err := ask[linkAnswer](ctx, c, "stack.link", r)
 	return a.URL, err
 }
 

@@ -29,7 +29,7 @@ type Daemon interface {
 	Apply(ctx context.Context, r appliance.ApplyRequest, watch func(step.Event)) (appliance.Release, error)
 	Restart(ctx context.Context, stack string, watch func(step.Event)) error
 	Hosts(ctx context.Context, r appliance.HostsRequest, watch func(step.Event)) error
-	Link(ctx context.Context, stack string) (string, error)
+	Link(ctx context.Context, r appliance.LinkRequest) (string, error)
 	Remove(ctx context.Context, stack string, watch func(step.Event)) error
 	Logs(ctx context.Context, r appliance.LogsRequest, w io.Writer) error
 }
@@ -99,8 +99,8 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 	m.Handle("POST /v1/stack.remove", stream(func(ctx context.Context, r stackName, o out) (none, error) {
 		return none{}, d.Remove(ctx, r.Stack, o.event)
 	}))
-	m.Handle("POST /v1/stack.link", answer(func(ctx context.Context, r stackName) (linkAnswer, error) {
-		url, err := d.Link(ctx, r.Stack)
+	m.Handle("POST /v1/stack.link", answer(func(ctx context.Context, r appliance.LinkRequest) (linkAnswer, error) {
+		url, err := d.Link(ctx, r)
 		return linkAnswer{url}, err
 	}))
 	m.Handle("POST /v1/logs", stream(func(ctx context.Context, r appliance.LogsRequest, o out) (none, error) {

@@ -30,7 +30,7 @@ func (b box) Apply(ctx context.Context, stack string, report func(string)) error
 
 // FirstAdmin implements [installer.Box].
 func (b box) FirstAdmin(ctx context.Context, stack string) (string, error) {
-	link, err := b.client.Link(ctx, stack)
+	link, err := b.client.Link(ctx, appliance.LinkRequest{Stack: stack})
 	if appliance.IsProblem(err, "daemon.has-admin") || appliance.IsProblem(err, "daemon.no-link") {
 		return "", nil
 	}

@@ -187,7 +187,10 @@ func (exampleDaemon) Hosts(context.Context, appliance.HostsRequest, func(step.Ev
 	return nil
 }
 
-func (exampleDaemon) Link(_ context.Context, stack string) (string, error) {
+func (exampleDaemon) Link(_ context.Context, r appliance.LinkRequest) (string, error) {
+	if r.Member != "" {
+		return "https://rides.example/reset/" + r.Member, nil
+	}
 	return "https://rides.example/first/abc", nil
 }
 
