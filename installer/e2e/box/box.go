@@ -130,7 +130,7 @@ func (b *Box) authority(ctx context.Context) (err error) {
 		return nil
 	}
 	if b.CA, err = acmetest.Start(ctx, acmetest.Options{}); err != nil {
-		return fmt.Errorf("start the test authority: %w", err)
+		return err
 	}
 	b.ownCA = true
 	return nil
