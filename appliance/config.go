@@ -30,6 +30,10 @@ type Config struct {
 	Updates  UpdatesConfig          `yaml:"updates"`
 }
 
+// RootPath is where, over HTTP, a box with its own authority offers the root
+// certificate that browsers need.
+const RootPath = "/rochdale-root.crt"
+
 // TLSConfig is how the edge gets certificates.
 type TLSConfig struct {
 	Mode     string `yaml:"mode"`                // acme or internal

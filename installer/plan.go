@@ -19,6 +19,7 @@ import (
 // Result is what an installation ended with; its last steps fill it in.
 type Result struct {
 	URL       string              `json:"url"`
+	RootURL   string              `json:"root_url,omitempty"` // certificate of an own authority
 	AdminLink string              `json:"admin_link,omitempty"`
 	Findings  []appliance.Finding `json:"-"`
 }
@@ -41,6 +42,9 @@ func Plan(o Options, f Facts, d Deps) (step.Plan, *Result, error) {
 	}
 	i := &install{Deps: d, o: o, f: f, result: &Result{URL: "https://" + o.Domain + "/"}}
 	i.config = o.Config(earlier, i.rootPath())
+	if o.TLS == "internal" {
+		i.result.RootURL = "http://" + o.Domain + appliance.RootPath
+	}
 	plan := step.Plan{Name: "install"}
 	for _, s := range []func() (step.Step, bool){
 		i.state, i.program, i.unmask, i.engineConfig, i.repair, i.packages, i.engine, i.users, i.folders,

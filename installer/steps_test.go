@@ -250,6 +250,19 @@ func TestPlanDependsOnTheMachine(t *testing.T) {
 	}
 }
 
+// TestResultNamesTheRoot: who sees a warning of the browser needs to know where
+// the certificate is that ends it.
+func TestResultNamesTheRoot(t *testing.T) {
+	for mode, want := range map[string]string{"acme": "", "internal": "http://rides.example/rochdale-root.crt"} {
+		i, d := bench(t)
+		i.o.TLS, i.o.Domain = mode, "rides.example"
+		_, result, err := Plan(i.o, i.f, d)
+		if err != nil || result.RootURL != want || result.URL != "https://rides.example/" {
+			t.Errorf("%s: %+v %v", mode, result, err)
+		}
+	}
+}
+
 func TestPackagesFor(t *testing.T) {
 	all := []string{"apparmor", "ca-certificates", "docker.io", "nftables", "systemd-timesyncd", "unattended-upgrades"}
 	without := func(name string) []string {

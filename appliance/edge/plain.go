@@ -7,11 +7,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-)
 
-// rootPath is where the root certificate of a box with its own authority is
-// offered, at the plain address of any host name.
-const rootPath = "/rochdale-root.crt"
+	"rochdale/appliance"
+)
 
 // plain is the handler of port 80: the root certificate, and the way to HTTPS.
 // Caddy answers the authority's validations before it.
@@ -33,7 +31,7 @@ func (p *plain) ServeHTTP(rw http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	w.line.host = host
 	entry := e.board.current.Load().hosts[host]
 	switch {
-	case r.URL.Path == rootPath && e.opts.Settings.TLS == "internal":
+	case r.URL.Path == appliance.RootPath && e.opts.Settings.TLS == "internal":
 		e.serveRoot(w, r)
 	case entry == nil:
 		e.page(w, r, http.StatusNotFound, "edge.page.unknown-host", pageArgs{})

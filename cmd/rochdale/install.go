@@ -123,6 +123,9 @@ func (a *app) installed(r *installer.Result) error {
 		Next     string `json:"next"`
 	}{r, a.printer.Views(r.Findings), "rochdale status"}, func(w io.Writer) {
 		fmt.Fprintln(w, a.t("install.done", "url", r.URL))
+		if r.RootURL != "" {
+			fmt.Fprintln(w, a.t("install.root", "link", r.RootURL))
+		}
 		if r.AdminLink != "" {
 			fmt.Fprintln(w, a.t("install.admin-link", "link", r.AdminLink))
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rochdale/appliance"
+	"rochdale/installer"
 )
 
 func TestDurationAndBytes(t *testing.T) {
@@ -23,6 +24,25 @@ func TestDurationAndBytes(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 bytes", 999: "999 bytes", 1500: "2 kB", 41_600_000: "42 MB", 2_250_000_000: "2.2 GB"} {
 		if got := bytesText(n); got != want {
 			t.Errorf("bytesText(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+// TestInstalled: the last words of an installation are what one needs next.
+func TestInstalled(t *testing.T) {
+	a, out := testApp(false, nil, "--lang", "en")
+	if err := newRootCommand(a).ParseFlags([]string{"--lang", "en"}); err != nil {
+		t.Fatal(err)
+	}
+	a.printer.configure(a.flags)
+	r := installer.Result{URL: "https://box.lan/", RootURL: "http://box.lan/rochdale-root.crt", AdminLink: "https://box.lan/join/x"}
+	if err := a.installed(&r); err != nil {
+		t.Fatal(err)
+	}
+	said := strings.Split(strings.TrimSpace(out.String()), "\n")
+	for i, want := range []string{r.URL, r.RootURL, r.AdminLink, "rochdale status"} {
+		if len(said) != 4 || !strings.Contains(said[i], want) {
+			t.Fatalf("line %d of these does not name %s:\n%s", i+1, want, out)
 		}
 	}
 }
