@@ -26,7 +26,8 @@ func sshPorts(f Facts) []uint16 {
 	return slices.Compact(ports)
 }
 
-// holders names who listens on a port that is reachable from outside.
+// holders are those who listen on a port, at whatever address: one on loopback
+// is in the way of somebody who wants all of them.
 func holders(sockets []Socket, protocol string, port uint16) []Socket {
 	var list []Socket
 	for _, s := range sockets {
