@@ -222,17 +222,26 @@ func (s *start) certificate(ctx context.Context, report step.Report) error {
 	return s.warm(ctx, s.request.Stack, report)
 }
 
+// warmLimit is how long an operation waits for all certificates together.
+const warmLimit = time.Minute
+
+// warm waits a while for the certificates of a stack. Nobody heals the stack
+// meanwhile, and so what takes longer is left to the edge, which goes on by
+// itself.
 func (d *Daemon) warm(ctx context.Context, stack string, report step.Report) error {
 	config, _ := d.config.get()
+	bounded, cancel := context.WithTimeout(ctx, warmLimit)
+	defer cancel()
 	for _, h := range config.Stacks[stack].Hosts() {
-		bounded, cancel := context.WithTimeout(ctx, time.Minute)
 		err := d.Edge.Warm(bounded, h)
-		cancel()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if err != nil {
 			report(fmt.Sprintf("%s: %v", h, err))
+		}
+		if bounded.Err() != nil {
+			break
 		}
 	}
 	return nil

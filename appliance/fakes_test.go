@@ -355,6 +355,7 @@ type edgeTwin struct {
 	routes   appliance.Routes
 	taken    int
 	warmed   []string
+	warm     func(context.Context) error // nil: at once
 	down     bool
 	inFlight func(upstream string) int
 	// empty counts how often a host that had an upstream lost it.
@@ -402,11 +403,15 @@ func (e *edgeTwin) InFlight(_ context.Context, upstream string) (int, error) {
 	return e.inFlight(upstream), nil
 }
 
-func (e *edgeTwin) Warm(_ context.Context, host string) error {
+func (e *edgeTwin) Warm(ctx context.Context, host string) error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.warmed = append(e.warmed, host)
-	return nil
+	warm := e.warm
+	e.mu.Unlock()
+	if warm == nil {
+		return nil
+	}
+	return warm(ctx)
 }
 
 func (e *edgeTwin) Certificates(context.Context) ([]appliance.Certificate, error) {

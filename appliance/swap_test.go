@@ -256,6 +256,29 @@ func TestHosts(t *testing.T) {
 	})
 }
 
+// TestManyHostsDoNotStopHealing: an authority that does not answer for many names
+// keeps the stack from being looked after for a short while only.
+func TestManyHostsDoNotStopHealing(t *testing.T) {
+	b := newBench(t)
+	synctest.Test(t, func(t *testing.T) {
+		b.t = t
+		d := b.up()
+		defer func() { b.stop() }()
+		b.edge.warm = func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+		r := appliance.HostsRequest{Stack: "delivery", Domain: "rides.example"}
+		for i := range 100 {
+			r.Aliases = append(r.Aliases, fmt.Sprintf("a%d.example", i))
+		}
+		began := time.Now()
+		if err := d.Hosts(t.Context(), r, nil); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 2*time.Minute {
+			t.Errorf("nobody looked after the stack for %v", took)
+		}
+	})
+}
+
 func TestHostsRefuses(t *testing.T) {
 	b := newBench(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -404,6 +427,10 @@ func TestLink(t *testing.T) {
 		b.engine.prints = "\n"
 		b.engine.mu.Unlock()
 		if _, err := d.Link(t.Context(), appliance.LinkRequest{Stack: "delivery"}); !appliance.IsProblem(err, "daemon.has-admin") {
+			t.Error(err)
+		}
+		lost := appliance.LinkRequest{Stack: "delivery", Member: "ada@rides.example"}
+		if _, err := d.Link(t.Context(), lost); !appliance.IsProblem(err, "daemon.member-link-failed") {
 			t.Error(err)
 		}
 		b.engine.crash("coop")
