@@ -76,6 +76,10 @@ func (p Paths) Run() string { return p.at("run/rochdale") }
 // DaemonSocket takes the daemon's verbs.
 func (p Paths) DaemonSocket() string { return p.at("run/rochdale/daemon.sock") }
 
+// DaemonLock is held by the one daemon that runs. It lies beside the state, and
+// not in Run, which systemd removes and makes anew.
+func (p Paths) DaemonLock() string { return p.at("var/lib/rochdale/daemon.lock") }
+
 // EdgeSocket takes the edge's document. It lies in a folder that the edge owns.
 func (p Paths) EdgeSocket() string { return p.at("run/rochdale-edge/edge.sock") }
 

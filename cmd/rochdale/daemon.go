@@ -45,6 +45,11 @@ func untimed(groups []string, a slog.Attr) slog.Attr {
 
 // daemon joins the rooms and serves until ctx is done. Containers run on.
 func (a *app) daemon(ctx context.Context, log *slog.Logger) (err error) {
+	alone, err := api.Alone(a.paths.DaemonLock())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, alone.Close()) }()
 	db, err := state.Open(ctx, a.paths.State())
 	if err != nil {
 		return err
