@@ -27,6 +27,8 @@ func (r LinkRequest) command(m stacks.Manifest) ([]string, error) {
 		argv = m.MemberLink
 	}
 	switch {
+	case len(argv) == 0 && r.Member != "":
+		return nil, Problem("daemon.no-member-link", nil, "stack", r.Stack)
 	case len(argv) == 0:
 		return nil, Problem("daemon.no-link", nil, "stack", r.Stack)
 	case r.Member == "":
@@ -73,23 +75,30 @@ func (d *Daemon) Link(ctx context.Context, r LinkRequest) (string, error) {
 	}
 	out, err := d.Engine.Exec(ctx, web.ID, argv)
 	if err != nil {
-		return "", Problem("daemon.link-failed", err, "stack", r.Stack, "detail", err)
+		return "", r.failed(err, err.Error())
 	}
-	if strings.TrimSpace(out) == "" {
+	if strings.TrimSpace(out) == "" && r.Member == "" {
 		return "", Problem("daemon.has-admin", nil, "stack", r.Stack)
 	}
-	return d.address(r.Stack, out)
+	return d.address(r, out)
+}
+
+func (r LinkRequest) failed(cause error, detail string) error {
+	if r.Member != "" {
+		return Problem("daemon.member-link-failed", cause, "stack", r.Stack, "member", r.Member, "detail", detail)
+	}
+	return Problem("daemon.link-failed", cause, "stack", r.Stack, "detail", detail)
 }
 
 // address puts the domain before what the container printed, which must be one
 // path on the web and nothing else.
-func (d *Daemon) address(stack, printed string) (string, error) {
+func (d *Daemon) address(r LinkRequest, printed string) (string, error) {
 	path := strings.TrimSpace(printed)
 	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || len(path) > 2000 || strings.ContainsAny(path, " \t\r\n\\") {
-		return "", Problem("daemon.link-failed", nil, "stack", stack, "detail", "the service did not print a path")
+		return "", r.failed(nil, "the service did not print a path")
 	}
 	config, _ := d.config.get()
-	return "https://" + config.Stacks[stack].Domain + path, nil
+	return "https://" + config.Stacks[r.Stack].Domain + path, nil
 }
 
 // LogsRequest asks for what the containers of a stack printed.
