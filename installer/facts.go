@@ -51,7 +51,7 @@ type Facts struct {
 	Unreachable []string                `json:"unreachable_mirrors"`
 	Mirrors     int                     `json:"mirrors"`
 	AptError    string                  `json:"apt_error,omitempty"` // why apt does not tell its sources
-	AptBusy     string                  `json:"apt_busy"` // who holds dpkg's lock
+	AptBusy     string                  `json:"apt_busy"`            // who holds dpkg's lock
 	Downloads   []host.Download         `json:"-"`
 	ListsThere  bool                    `json:"package_lists"`
 

@@ -37,11 +37,11 @@ func (d debian) Run(_ context.Context, c host.Command) (host.Result, error) {
 			}
 		}
 	}
-	out := "Reading package lists...\n"
+	out := []byte("Reading package lists...\n")
 	for _, name := range doomed {
-		out += "Remv " + name + " [1.0]\n"
+		out = append(out, "Remv "+name+" [1.0]\n"...)
 	}
-	return host.Result{Stdout: []byte(out)}, nil
+	return host.Result{Stdout: out}, nil
 }
 
 func TestUninstallLeavesWhatOthersNeed(t *testing.T) {

@@ -105,3 +105,13 @@ func isInit(status string) bool {
 	}
 	return name == "systemd" && inner == "1" && depth > 1
 }
+
+// ShellCommand is what a person types on the build machine, as root, to look
+// around in this machine. It is true until the machine restarts.
+func (m *Machine) ShellCommand(ctx context.Context) (string, error) {
+	init, err := m.pid1(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("nsenter -a -t %d bash", init), nil
+}

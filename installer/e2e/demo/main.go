@@ -93,7 +93,13 @@ func show(ctx context.Context, b *box.Box, out io.Writer) error {
 	fmt.Fprintf(out, "\nIn your browser: add this line to the hosts file of the machine that your browser runs on\n\n    %s %s\n\n", b.IP, b.Domain)
 	fmt.Fprintf(out, "and open %s (its certificate is from a test authority, so the browser warns).\n", b.URL())
 	fmt.Fprintf(out, "Sign in as the admin: %s, password %s\n", receipt.Admin.Email, receipt.Admin.Password)
-	fmt.Fprintf(out, "A shell in the box: sudo nsenter -a -t $(pgrep -f -- '--machine=%s' -n) bash\n", b.Name)
+	if m, ok := b.Machine.(*testhost.Machine); ok {
+		enter, err := m.ShellCommand(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "A shell in the box, from another terminal of this machine: %s\n", enter)
+	}
 	return nil
 }
 
