@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Meter tells what units hold: of the memory of their main process, what is
@@ -33,7 +34,7 @@ func (m Meter) Memory(ctx context.Context) (map[string]int64, error) {
 			bytes, err := proportional("/proc/" + pid + "/smaps_rollup")
 			if err == nil {
 				held[unit] = bytes
-			} else if !errors.Is(err, fs.ErrNotExist) { // ended since
+			} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) { // ended since
 				all = errors.Join(all, err)
 			}
 		}
