@@ -12,7 +12,7 @@ go_build = CGO_ENABLED=0 GOOS=linux GOARCH=$(patsubst armv7,arm,$(1)) GOARM=7 go
 
 LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # What the tests need from Debian beside what installer/testhost brings by itself.
-TEST_PACKAGES := postgresql-15 gcc libc6-dev chromium
+TEST_PACKAGES := postgresql-15 gcc libc6-dev chromium nftables iproute2
 
 .DELETE_ON_ERROR:
 .PHONY: build dist demo test lint test-arm64 torture bench bench-install FORCE
