@@ -239,7 +239,7 @@ func (i *install) daemon() (step.Step, bool) {
 }
 
 // readyBound is how long a daemon may take to answer after it has started.
-const readyBound = 60 * time.Second
+const readyBound = 3 * time.Minute
 
 func (i *install) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyBound)
