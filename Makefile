@@ -14,6 +14,9 @@ LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # What the tests need from Debian beside what installer/testhost brings by itself.
 TEST_PACKAGES := postgresql-15 gcc libc6-dev chromium nftables iproute2
 
+# A test that fails in a pipe fails.
+SHELL := bash
+.SHELLFLAGS := -eo pipefail -c
 .DELETE_ON_ERROR:
 .PHONY: build dist demo test lint test-arm64 torture bench bench-install FORCE
 

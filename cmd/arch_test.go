@@ -75,6 +75,7 @@ func soles() []sole {
 		{"os/exec", []string{"appliance/host"}},
 		{"github.com/docker", []string{"appliance/engine"}},
 		{"github.com/caddyserver", []string{"appliance/edge"}},
+		{"github.com/quic-go/quic-go", []string{"appliance/edge"}},
 		{"github.com/pressly/goose", []string{"appliance/state", "appliance/migrate", "stacks/coop/store"}},
 		{"github.com/robfig/cron", []string{"appliance"}},
 		{"github.com/theupdateframework/go-tuf", []string{"stacks/hub", "appliance/update"}},

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,15 +41,31 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if addresses := os.Getenv(knockVariable); addresses != "" {
-		for _, at := range strings.Fields(addresses) {
-			if conn, err := net.DialTimeout("tcp", at, 700*time.Millisecond); err == nil {
-				fmt.Println(at)
-				_ = conn.Close()
-			}
-		}
+		knock(strings.Fields(addresses))
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// knock prints the addresses that answer, in their order. They are tried at the
+// same time, so that the silent ones may have long.
+func knock(addresses []string) {
+	answers := make([]bool, len(addresses))
+	var wait sync.WaitGroup
+	for i, at := range addresses {
+		wait.Go(func() {
+			conn, err := net.DialTimeout("tcp", at, 5*time.Second)
+			if answers[i] = err == nil; answers[i] {
+				_ = conn.Close()
+			}
+		})
+	}
+	wait.Wait()
+	for i, at := range addresses {
+		if answers[i] {
+			fmt.Println(at)
+		}
+	}
 }
 
 // nets are three networks of the kernel: a box between a stack and the world.

@@ -166,3 +166,16 @@ func TestHTTP3Restart(t *testing.T) {
 		t.Errorf("it did not close cleanly:\n%s", b.log.String())
 	}
 }
+
+// TestHTTP3DoorStaysShut: a socket for HTTP/3 that is no good leaves the web
+// open over TCP, and nobody is told of HTTP/3.
+func TestHTTP3DoorStaysShut(t *testing.T) {
+	b := newBox(t, func(o *Options) { o.Listeners.HTTP3 = []string{"fdgram/9999"} })
+	b.apply(map[string]appliance.Host{"rides.example": open(app(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("hello"))
+	}))})
+	res, body := get(t, b.browser(), "https://rides.example/")
+	if res.StatusCode != 200 || string(body) != "hello" || res.Header.Get("Alt-Svc") != "" {
+		t.Errorf("%d %q, Alt-Svc %q", res.StatusCode, body, res.Header.Get("Alt-Svc"))
+	}
+}

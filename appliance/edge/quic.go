@@ -116,20 +116,28 @@ func (d *quicDoor) close() error {
 }
 
 // openDoors begins to serve HTTP/3 where the options want it. Caddy has to run.
-func (e *edge) openDoors(ctx context.Context) error {
+// A door that does not open is no reason to keep the others closed: browsers
+// come over TCP then.
+func (e *edge) openDoors(ctx context.Context) {
 	for _, address := range e.opts.Listeners.HTTP3 {
-		config, handler, err := e.secureParts()
-		if err != nil {
-			return err
+		if err := e.openDoor(ctx, address); err != nil {
+			e.opts.Log.Error("HTTP/3 is not served", "address", address, "error", err)
 		}
-		d, err := openQUIC(ctx, address, config, handler)
-		if err != nil {
-			return fmt.Errorf("serve HTTP/3: %w", err)
-		}
-		e.mu.Lock()
-		e.doors = append(e.doors, d)
-		e.mu.Unlock()
 	}
+}
+
+func (e *edge) openDoor(ctx context.Context, address string) error {
+	config, handler, err := e.secureParts()
+	if err != nil {
+		return err
+	}
+	d, err := openQUIC(ctx, address, config, handler)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.doors = append(e.doors, d)
 	return nil
 }
 
@@ -141,7 +149,7 @@ func (e *edge) doorsNow() []*quicDoor {
 
 // advertise tells a client over TCP that there is HTTP/3.
 func (e *edge) advertise(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 3 {
+	if r.ProtoMajor == 3 || e.leaving() {
 		return
 	}
 	for _, d := range e.doorsNow() {

@@ -119,9 +119,7 @@ func (e *edge) start(ctx context.Context) error {
 	if err := caddy.Load(config, true); err != nil {
 		return appliance.Problem("edge.start-failed", err, "detail", err)
 	}
-	if err := e.openDoors(ctx); err != nil {
-		return appliance.Problem("edge.start-failed", errors.Join(err, caddy.Stop()), "detail", err)
-	}
+	e.openDoors(ctx)
 	return nil
 }
 
