@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 
 	"rochdale/appliance/engine"
 	"rochdale/installer"
@@ -14,20 +15,37 @@ import (
 
 // sweeper takes everything of ours out of the container engine, without the
 // daemon's help: an uninstall must work on a box whose daemon does not.
-type sweeper struct{}
+type sweeper struct {
+	socket   string
+	programs []string // where the engine's own program can be
+}
+
+func newSweeper() sweeper {
+	return sweeper{engine.Socket, []string{"/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd"}}
+}
 
 var _ installer.Sweeper = sweeper{}
 
 // open gives the engine, or nil when there is none.
-func (sweeper) open(ctx context.Context) (*engine.Engine, error) {
-	if _, err := os.Stat(engine.Socket); errors.Is(err, fs.ErrNotExist) {
+func (s sweeper) open(ctx context.Context) (*engine.Engine, error) {
+	if !there(s.socket) {
 		return nil, nil
 	}
-	e, err := engine.New(engine.Socket)
+	e, err := engine.New(s.socket)
 	if err != nil {
 		return nil, err
 	}
-	return e, e.Ping(ctx)
+	err = e.Ping(ctx)
+	if err != nil && !slices.ContainsFunc(s.programs, there) {
+		// Its packages went, in an uninstall that was interrupted; systemd leaves the socket's file behind.
+		return nil, nil
+	}
+	return e, err
+}
+
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // Sweep implements [installer.Sweeper].

@@ -39,7 +39,7 @@ func (a *app) uninstall(ctx context.Context, r installer.Removal, confirm string
 		return appliance.Problem("uninstall.nothing-there", nil).WithCode(appliance.ExitNotThere)
 	}
 	if a.flags.Plan {
-		plan, _, err := installer.Uninstall(r, deps, sweeper{})
+		plan, _, err := installer.Uninstall(r, deps, newSweeper())
 		if err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func (a *app) uninstall(ctx context.Context, r installer.Removal, confirm string
 }
 
 func (a *app) remove(ctx context.Context, r installer.Removal, confirm string, deps installer.Deps) error {
-	plan, remains, err := installer.Uninstall(r, deps, sweeper{})
+	plan, remains, err := installer.Uninstall(r, deps, newSweeper())
 	if err != nil {
 		return err
 	}
