@@ -66,6 +66,10 @@ func (c Config) URL(stack string) string {
 	return "https://" + entry.Domain
 }
 
+// MaxAliases bounds the names that point to a stack: each wants a certificate,
+// and authorities give only so many a week.
+const MaxAliases = 20
+
 // MaxConfig bounds the size of rochdale.yaml, in bytes.
 const MaxConfig = 256 << 10
 
@@ -135,6 +139,9 @@ func (c Config) validateStacks() error {
 	for _, name := range slices.Sorted(maps.Keys(c.Stacks)) {
 		if !StackName(name) {
 			return invalidValue("stacks", name, "delivery")
+		}
+		if n := len(c.Stacks[name].Aliases); n > MaxAliases {
+			return Problem("config.too-many-aliases", nil, "stack", name, "count", n, "limit", MaxAliases).WithCode(ExitUsage)
 		}
 		for _, h := range c.Stacks[name].Hosts() {
 			if !HostName(h) {

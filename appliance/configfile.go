@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sys/unix"
 
 	"rochdale/appliance/host"
 )
@@ -82,8 +83,25 @@ func ReadConfig(path string) (Config, error) {
 	return ParseConfig(bytes.NewReader(data))
 }
 
+// OpenConfig opens the document to read it, without waiting: a pipe or a device
+// in its place is an error, and would else hold up whoever asks.
+func OpenConfig(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a plain file")
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 func readConfigFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := OpenConfig(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, Problem("config.missing", err, "path", path).WithCode(ExitNotThere)
 	}

@@ -3,10 +3,14 @@
 package appliance_test
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"rochdale/appliance"
 	"rochdale/appliance/host"
@@ -87,5 +91,41 @@ func TestConfigSurvivesItself(t *testing.T) {
 	again, err := appliance.ParseConfig(strings.NewReader(string(data)))
 	if err != nil || again.Email != c.Email || !slices.Equal(again.Stacks["delivery"].Hosts(), c.Stacks["delivery"].Hosts()) || again.URL("delivery") != "https://rides.example" || again.URL("x") != "" {
 		t.Errorf("%+v %v", again, err)
+	}
+}
+
+// TestConfigIsAPlainFile: a pipe in the document's place is an error at once,
+// and not somebody to wait for.
+func TestConfigIsAPlainFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rochdale.yaml")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{path, filepath.Dir(path)} {
+		if _, err := appliance.ReadConfig(p); !appliance.IsProblem(err, "config.unreadable") {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+}
+
+func TestAliasesAreBounded(t *testing.T) {
+	c, err := appliance.ParseConfig(strings.NewReader(testConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(n int) error {
+		entry := c.Stacks["delivery"]
+		entry.Aliases = nil
+		for i := range n {
+			entry.Aliases = append(entry.Aliases, fmt.Sprintf("a%d.example", i))
+		}
+		c.Stacks["delivery"] = entry
+		return c.Validate()
+	}
+	if err := with(appliance.MaxAliases); err != nil {
+		t.Errorf("as many as may be: %v", err)
+	}
+	if err := with(appliance.MaxAliases + 1); !appliance.IsProblem(err, "config.too-many-aliases") {
+		t.Errorf("one more: %v", err)
 	}
 }

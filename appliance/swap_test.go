@@ -266,7 +266,7 @@ func TestManyHostsDoNotStopHealing(t *testing.T) {
 		defer func() { b.stop() }()
 		b.edge.warm = func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
 		r := appliance.HostsRequest{Stack: "delivery", Domain: "rides.example"}
-		for i := range 100 {
+		for i := range appliance.MaxAliases {
 			r.Aliases = append(r.Aliases, fmt.Sprintf("a%d.example", i))
 		}
 		began := time.Now()

@@ -176,11 +176,7 @@ func earlierWish(r *Record, d Deps) (appliance.Config, error) {
 		c.TLS.ACMERoot = r.ACMERoot
 		return c, err
 	}
-	data, err := os.ReadFile(d.Paths.Config())
-	if err != nil {
-		return appliance.Config{}, err
-	}
-	return appliance.ParseConfig(bytes.NewReader(data))
+	return appliance.ReadConfig(d.Paths.Config())
 }
 
 func (o *Options) remember(c appliance.Config, typed func(string) bool) {

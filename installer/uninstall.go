@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"rochdale/appliance"
 	"rochdale/appliance/step"
@@ -53,7 +54,10 @@ type uninstall struct {
 
 // Present tells whether anything of ours is on the machine.
 func Present(d Deps) bool {
-	for _, path := range []string{d.Paths.Var(), d.Paths.ConfigDir(), d.Paths.Programs(), d.unitPath(daemonUnit), removalPath(d)} {
+	if !empty(d.Paths.Var()) {
+		return true
+	}
+	for _, path := range []string{d.Paths.ConfigDir(), d.Paths.Programs(), d.unitPath(daemonUnit), removalPath(d)} {
 		if _, err := os.Lstat(path); err == nil {
 			return true
 		}
@@ -236,8 +240,14 @@ func (u *uninstall) forget() (step.Step, bool) {
 	return step.Step{
 		ID:      "forget",
 		Effects: effect("removes", u.Paths.Var()),
-		Done:    func(context.Context) (bool, error) { return gone(u.Paths.Var()), nil },
-		Do:      func(context.Context, step.Report) error { return u.Files.RemoveFolder(u.Paths.Var()) },
+		Done:    func(context.Context) (bool, error) { return empty(u.Paths.Var()), nil },
+		Do: func(context.Context, step.Report) error {
+			err := u.Files.RemoveFolder(u.Paths.Var())
+			if errors.Is(err, syscall.EBUSY) { // a file system of its own is mounted there
+				return u.Files.Remove(RecordPath(u.Paths))
+			}
+			return err
+		},
 	}, u.r.Purge
 }
 
@@ -277,7 +287,13 @@ func (u *uninstall) program() (step.Step, bool) {
 func Root() bool { return os.Geteuid() == 0 }
 
 // HasData tells whether there is anything that a person could want to keep.
-func HasData(d Deps) bool { return !gone(d.Paths.Var(), d.Paths.ConfigDir()) }
+func HasData(d Deps) bool { return !empty(d.Paths.Var()) || !gone(d.Paths.ConfigDir()) }
+
+// empty tells whether the folder is not there, or nothing of ours is in it.
+func empty(folder string) bool {
+	entries, err := os.ReadDir(folder)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lost+found" })
+}
 
 // BoxName is what a person types to remove the data for good: the domain of the
 // installation, or "rochdale" where its record is gone.

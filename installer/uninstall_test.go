@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"rochdale/appliance/host"
 	"rochdale/appliance/step"
 )
@@ -94,5 +96,33 @@ func TestPurgeGoesOn(t *testing.T) {
 	}
 	if HasData(d) || !gone(d.Paths.Var()) {
 		t.Error("something is left after the last step")
+	}
+}
+
+// TestPurgeOnAVolumeOfItsOwn: the folder of the data is a mount point, which
+// can be emptied but not removed. It needs root.
+func TestPurgeOnAVolumeOfItsOwn(t *testing.T) {
+	i, d := bench(t)
+	if err := unix.Mount("tmpfs", d.Paths.Var(), "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatalf("this test needs root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(d.Paths.Var(), 0); err != nil {
+			t.Error(err)
+		}
+	})
+	s, _ := i.state()
+	run(t, s)
+	plan, _, err := Uninstall(Removal{Purge: true}, d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range plan.Steps {
+		if s.ID == "data" || s.ID == "forget" {
+			run(t, s)
+		}
+	}
+	if HasData(d) || Present(d) {
+		t.Error("something is left")
 	}
 }

@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"rochdale/appliance"
@@ -177,6 +179,8 @@ func (c *Client) send(ctx context.Context, what call) (*http.Response, error) {
 		return nil, errors.Join(c.garbled(errors.New(resp.Status)), resp.Body.Close())
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, appliance.Problem("daemon.forbidden", err, "uid", os.Geteuid())
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return nil, appliance.Problem("daemon.not-running", errors.Join(ErrNotRunning, err), "path", c.path)
 	default:

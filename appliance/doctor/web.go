@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -33,7 +32,7 @@ func configuration(_ context.Context, d Doctor) ([]appliance.Finding, error) {
 }
 
 func (d Doctor) config() (appliance.Config, error) {
-	f, err := os.Open(d.Paths.Config())
+	f, err := appliance.OpenConfig(d.Paths.Config())
 	if err != nil {
 		return appliance.Config{}, err
 	}

@@ -86,7 +86,7 @@ func (a *app) language(flag string) string {
 // configured is the language in rochdale.yaml. Trouble with the file is told by
 // the commands that need more of it.
 func (a *app) configured() string {
-	f, err := os.Open(a.paths.Config())
+	f, err := appliance.OpenConfig(a.paths.Config())
 	if err != nil {
 		return ""
 	}

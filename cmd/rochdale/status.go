@@ -72,7 +72,7 @@ func (a *app) there() error {
 
 // config is rochdale.yaml.
 func (a *app) config() (appliance.Config, error) {
-	f, err := os.Open(a.paths.Config())
+	f, err := appliance.OpenConfig(a.paths.Config())
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return appliance.Config{}, appliance.Problem("doctor.config-missing", err, "path", a.paths.Config())
