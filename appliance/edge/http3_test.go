@@ -175,7 +175,7 @@ func TestHTTP3DoorStaysShut(t *testing.T) {
 		_, _ = w.Write([]byte("hello"))
 	}))})
 	res, body := get(t, b.browser(), "https://rides.example/")
-	if res.StatusCode != 200 || string(body) != "hello" || res.Header.Get("Alt-Svc") != "" {
+	if res.StatusCode != 200 || body != "hello" || res.Header.Get("Alt-Svc") != "" {
 		t.Errorf("%d %q, Alt-Svc %q", res.StatusCode, body, res.Header.Get("Alt-Svc"))
 	}
 }
