@@ -51,8 +51,9 @@ const (
 	StateUnknown  = "unknown"
 )
 
-// askLimit bounds what a status waits for any one neighbour.
-const askLimit = 5 * time.Second
+// askLimit bounds what a status waits for any one neighbour. With the checks of
+// the doctor before it, all of them stay under what an answer may take.
+const askLimit = 15 * time.Second
 
 // Status gathers how everything is. What can not be found out in time is left
 // out; a finding says why where it matters.
