@@ -79,6 +79,7 @@ func (r *runner) one(ctx context.Context, i int) error {
 			return r.broke(i, start, err)
 		}
 		if done {
+			failpoint(r.plan.Name, s.ID, "after")
 			return r.emit(Event{Step: s.ID, Index: i + 1, Kind: Skipped})
 		}
 	}
