@@ -49,7 +49,8 @@ func (b *box) crowd(n int) <-chan int {
 		if i%maxClientRequests == 0 {
 			c = b.browserAt("127.0.1." + strconv.Itoa(1+i/maxClientRequests))
 		}
-		wg.Go(func() { statuses <- status(c) })
+		mine := c
+		wg.Go(func() { statuses <- status(mine) })
 	}
 	go func() { wg.Wait(); close(statuses) }()
 	return statuses
@@ -137,8 +138,10 @@ func TestRequestsOfOneClient(t *testing.T) {
 // page at once, and another upstream is not concerned.
 func TestFullUpstream(t *testing.T) {
 	b := newBox(t)
-	release := make(chan struct{})
-	slow := app(t, func(http.ResponseWriter, *http.Request) { <-release })
+	wait := make(chan struct{})
+	release := sync.OnceFunc(func() { close(wait) })
+	slow := app(t, func(http.ResponseWriter, *http.Request) { <-wait })
+	t.Cleanup(release) // a server ends only when its requests have
 	b.apply(map[string]appliance.Host{"rides.example": open(slow), "tasks.example": open(app(t, says("hello")))})
 	statuses := b.crowd(maxInFlight)
 	eventually(t, "all are at the upstream", func() bool {
@@ -152,7 +155,7 @@ func TestFullUpstream(t *testing.T) {
 	if _, body := get(t, b.browser(), "https://tasks.example/"); body != "hello" {
 		t.Errorf("at the other upstream: %q", body)
 	}
-	close(release)
+	release()
 	for s := range statuses {
 		if s != 200 {
 			t.Fatalf("a request within the bound got %d", s)
