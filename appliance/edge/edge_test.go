@@ -227,9 +227,10 @@ func problemID(err error) string {
 	return ""
 }
 
+// eventually waits for what must come; a machine that is busy may take its time.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for range 3000 {
+	for range 18_000 {
 		if cond() {
 			return
 		}

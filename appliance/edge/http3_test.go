@@ -24,10 +24,10 @@ import (
 func TestHTTP3(t *testing.T) {
 	udp, file := inheritedUDP(t)
 	b := newBox(t, func(o *Options) { o.Listeners.HTTP3 = []string{"fdgram/" + strconv.Itoa(int(file.Fd()))} })
-	var proto, forwarded string
+	var proto, forwarded string // of the last answer
 	b.apply(map[string]appliance.Host{"rides.example": open(app(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		forwarded = r.Header.Get("X-Forwarded-For") + " " + r.Header.Get("X-Forwarded-Proto")
+		w.Header().Set("Seen", r.Header.Get("X-Forwarded-For")+" "+r.Header.Get("X-Forwarded-Proto"))
 		_, _ = w.Write(body)
 	}))})
 	_, port, _ := net.SplitHostPort(udp)
@@ -51,7 +51,7 @@ func TestHTTP3(t *testing.T) {
 		if err != nil || string(body) != "hello" || res.StatusCode != 200 {
 			t.Errorf("%s: %d %q %v", method, res.StatusCode, body, err)
 		}
-		proto = res.Proto
+		proto, forwarded = res.Proto, res.Header.Get("Seen")
 	}
 	if proto != "HTTP/3.0" || forwarded != "127.0.0.1 https" {
 		t.Errorf("%s, forwarded %s", proto, forwarded)
