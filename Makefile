@@ -12,7 +12,7 @@ go_build = CGO_ENABLED=0 GOOS=linux GOARCH=$(patsubst armv7,arm,$(1)) GOARM=7 go
 
 LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # What the tests need from Debian beside what installer/testhost brings by itself.
-TEST_PACKAGES := postgresql-15 gcc libc6-dev chromium nftables iproute2 openssh-server rclone
+TEST_PACKAGES := postgresql-15 gcc libc6-dev chromium nftables iproute2
 
 # A test that fails in a pipe fails.
 SHELL := bash

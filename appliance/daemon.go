@@ -24,7 +24,6 @@ type Daemon struct {
 	routes *routing
 	views  views
 	opened sync.Map     // Bundle by stack and digest
-	dumped dumped       // what the last backup of databases saw
 	beat   atomic.Int64 // when the loop last came by, Unix nanoseconds
 	wake   chan struct{}
 	// resumed is closed when interrupted jobs hold their lanes again; nobody is

@@ -222,9 +222,6 @@ func (d *Daemon) resume(ctx context.Context) error {
 
 // rebuild makes the operation of a kept request.
 func (d *Daemon) rebuild(r Request) (func() operation, error) {
-	if isTransition(r.Plan) {
-		return decoded(r, d.resumedOperation)
-	}
 	switch r.Plan {
 	case "stack-start":
 		return decoded(r, d.startOperation)
@@ -234,12 +231,6 @@ func (d *Daemon) rebuild(r Request) (func() operation, error) {
 		return decoded(r, d.hostsOperation)
 	case "stack-remove":
 		return decoded(r, d.removeOperation)
-	case "backup-dump", "backup-full":
-		return decoded(r, d.backupOperation)
-	case "backup-check", "backup-prune":
-		return decoded(r, d.upkeepOperation)
-	case "backup-drill":
-		return decoded(r, d.drillOperation)
 	default:
 		return nil, fmt.Errorf("plan %q is not known here", r.Plan)
 	}

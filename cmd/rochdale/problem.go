@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -64,19 +63,13 @@ func (a *app) describe(ctx context.Context, err error) problem {
 	p := a.explain(ctx, err)
 	var inStep *step.Error
 	if errors.As(err, &inStep) {
-		p.again, p.Step = goesOn(inStep.Plan), a.stepTitle(inStep.Plan, inStep.Step)
+		p.again, p.Step = true, a.stepTitle(inStep.Plan, inStep.Step)
 	}
 	var l logged
 	if errors.As(err, &l) {
 		p.Log = l.where
 	}
 	return p
-}
-
-// goesOn tells whether a plan that failed is gone on with when it is run again. A
-// change of a stack was put back: then there is nothing left to go on with.
-func goesOn(plan string) bool {
-	return !slices.Contains([]string{"stack-update", "stack-rollback", "stack-restore"}, plan)
 }
 
 func (a *app) explain(ctx context.Context, err error) problem {
@@ -139,9 +132,6 @@ func (i item) line() string {
 	place := i.File
 	if i.Line > 0 {
 		place += ":" + strconv.Itoa(i.Line)
-	}
-	if place == "" {
-		return strings.TrimSpace(i.Title + ". " + i.Fix)
 	}
 	return strings.TrimSpace(place + ": " + i.Title + ". " + i.Fix)
 }
