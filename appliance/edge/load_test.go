@@ -60,16 +60,26 @@ func startLoad(addr string, trust *tls.Config, names func() (string, func())) *l
 	return l
 }
 
+// more waits until the crowd has asked some more, so that what comes next is under
+// load however slow the machine is.
+func (l *load) more(t *testing.T) {
+	t.Helper()
+	want := l.requests.Load() + 3*workers
+	eventually(t, "there is load", func() bool { return l.requests.Load() >= want })
+}
+
 // finish stops the crowd and reports what failed.
 func (l *load) finish(t *testing.T) {
 	t.Helper()
-	eventually(t, "there was load", func() bool { return l.requests.Load() >= workers*10 })
 	close(l.stop)
 	l.wg.Wait()
 	t.Logf("%d requests over %d connections, slowest %v, %d refused by GOAWAY before they were processed, failures: %v",
 		l.requests.Load(), l.dials.Load(), time.Duration(l.slowest.Load()).Round(time.Millisecond), l.goaways.Load(), l.failures)
 	if len(l.failures) > 0 {
 		t.Errorf("requests failed: %v", l.failures)
+	}
+	if l.requests.Load() < workers*10 {
+		t.Errorf("only %d requests: this was no load", l.requests.Load())
 	}
 }
 

@@ -15,7 +15,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"rochdale/appliance"
 )
@@ -255,7 +254,7 @@ func TestRestartsUnderLoad(t *testing.T) {
 	b := &box{t: t, client: s.client()}
 	l := startLoad(s.https, b.trust(""), always("rides.example"))
 	for range torture(20) {
-		time.Sleep(300 * time.Millisecond)
+		l.more(t)
 		s.stop()
 		s.start()
 		s.wait()
