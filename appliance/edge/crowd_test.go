@@ -5,6 +5,7 @@ package edge
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -38,22 +39,42 @@ func TestClientOf(t *testing.T) {
 	}
 }
 
-// crowd sends n requests from as many addresses as that needs, and gives their
-// statuses; 0 is no answer.
-func (b *box) crowd(n int) <-chan int {
+// wave is how many requests crowd has on their way at once: few enough for a
+// slow machine to dial and shake hands for within the bounds of both sides.
+const wave = 32
+
+// crowd sends n requests from as many addresses as that needs, a wave at a time:
+// the next goes when all of the last are where arrived counts them. It returns
+// when all are there, and gives their statuses; 0 is no answer.
+func (b *box) crowd(n int64, arrived func() (int64, error)) <-chan int {
 	b.t.Helper()
 	statuses := make(chan int, n)
 	var wg sync.WaitGroup
 	var c *http.Client
 	for i := range n {
 		if i%maxClientRequests == 0 {
-			c = b.browserAt("127.0.1." + strconv.Itoa(1+i/maxClientRequests))
+			c = b.browserAt("127.0.1." + strconv.FormatInt(1+i/maxClientRequests, 10))
 		}
 		mine := c
 		wg.Go(func() { statuses <- status(mine) })
+		if sent := i + 1; sent%wave == 0 || sent == n {
+			eventually(b.t, fmt.Sprintf("%d requests have arrived", sent), func() bool {
+				if len(statuses) > 0 {
+					b.t.Fatalf("one of %d requests got %d before all had arrived", sent, <-statuses)
+				}
+				there, err := arrived()
+				return err == nil && there == sent
+			})
+		}
 	}
 	go func() { wg.Wait(); close(statuses) }()
 	return statuses
+}
+
+// atGates counts the requests that gates hold.
+func (b *box) atGates() (int64, error) {
+	h, err := b.client.Health(b.t.Context())
+	return h.Held, err
 }
 
 func status(c *http.Client) int {
@@ -109,9 +130,8 @@ func TestConnectionsOfOneClient(t *testing.T) {
 func TestRequestsOfOneClient(t *testing.T) {
 	b := newBox(t)
 	upstream := app(t, says("hello"))
-	b.apply(map[string]appliance.Host{"rides.example": hold(upstream, time.Minute)})
-	statuses := b.crowd(maxClientRequests)
-	b.held(maxClientRequests)
+	b.apply(map[string]appliance.Host{"rides.example": hold(upstream, time.Hour)})
+	statuses := b.crowd(maxClientRequests, b.atGates)
 	res, body := get(t, b.browserAt("127.0.1.1"), "https://rides.example/")
 	if res.StatusCode != 429 || res.Header.Get("Retry-After") == "" || !strings.Contains(body, "Too many requests at once") {
 		t.Errorf("one request too many: %d %s", res.StatusCode, body)
@@ -143,10 +163,9 @@ func TestFullUpstream(t *testing.T) {
 	slow := app(t, func(http.ResponseWriter, *http.Request) { <-wait })
 	t.Cleanup(release) // a server ends only when its requests have
 	b.apply(map[string]appliance.Host{"rides.example": open(slow), "tasks.example": open(app(t, says("hello")))})
-	statuses := b.crowd(maxInFlight)
-	eventually(t, "all are at the upstream", func() bool {
+	statuses := b.crowd(maxInFlight, func() (int64, error) {
 		n, err := b.client.InFlight(t.Context(), slow)
-		return err == nil && n == maxInFlight
+		return int64(n), err
 	})
 	res, body := get(t, b.browser(), "https://rides.example/", func(r *http.Request) { r.Header.Set("Accept", "text/html") })
 	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !strings.Contains(body, "<h1>Too many requests at once</h1>") {

@@ -101,9 +101,8 @@ func TestHoldExpires(t *testing.T) {
 func TestTooManyHeld(t *testing.T) {
 	b := newBox(t)
 	upstream := app(t, says("hello"))
-	b.apply(map[string]appliance.Host{"rides.example": hold(upstream, time.Minute)})
-	statuses := b.crowd(maxHeld)
-	b.held(maxHeld)
+	b.apply(map[string]appliance.Host{"rides.example": hold(upstream, time.Hour)})
+	statuses := b.crowd(maxHeld, b.atGates)
 	res, body := get(t, b.browser(), "https://rides.example/")
 	if res.StatusCode != 503 || !strings.Contains(body, "Many people are waiting") || res.Header.Get("Retry-After") == "" {
 		t.Errorf("one too many: %d %s", res.StatusCode, body)
