@@ -133,6 +133,11 @@ func TestRealStop(t *testing.T) {
 	must(t, e.Stop(t.Context(), c.ID, time.Second))
 	deaf, err := e.Start(t.Context(), newSpec(t, e, "stop-deaf", "deaf"))
 	must(t, err)
+	for began := time.Now(); logs(t, e, deaf.ID, appliance.LogOptions{}) == ""; time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatal("it does not say that it hears nothing")
+		}
+	}
 	must(t, e.Stop(t.Context(), deaf.ID, time.Second))
 	if c = only(t, e, "stop-deaf"); c.ExitCode != 137 || c.OOMKilled {
 		t.Errorf("not killed after its grace: %+v", c)
