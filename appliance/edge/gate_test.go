@@ -28,8 +28,8 @@ func hold(upstream string, d time.Duration) appliance.Host {
 func (b *box) held(n int64) {
 	b.t.Helper()
 	eventually(b.t, fmt.Sprintf("%d requests are held", n), func() bool {
-		h, err := b.client.Health(b.t.Context())
-		return err == nil && h.Held == n
+		there, err := b.atGates()
+		return err == nil && there == n
 	})
 }
 
