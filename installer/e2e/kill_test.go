@@ -136,7 +136,7 @@ func choose(t *testing.T, steps []string) []string {
 	t.Logf("seed %d (repeat with ROCHDALE_SEED)", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	r.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-	points = points[:slice]
+	points = points[:min(slice, len(points))]
 	slices.Sort(points)
 	return points
 }

@@ -76,6 +76,7 @@ func explain(t *testing.T, b *box.Box) {
 		{"systemctl", "list-units", "--no-pager", "--plain", "rochdale*", "docker*"},
 		{"journalctl", "--no-pager", "-n", "60", "-u", "rochdale", "-u", "docker"},
 		{"journalctl", "--no-pager", "-n", "15", "-u", "rochdale-edge"},
+		{"journalctl", "--no-pager", "-n", "30", "-u", "rochdale-guard", "-u", "rochdale-self-update", "-u", "rochdale-self-look"},
 	} {
 		r, err := b.Exec(ctx, testhost.Command{Args: args})
 		t.Logf("%v (code %d, %v)\n%s%s", args, r.Code, err, r.Stdout, r.Stderr)
