@@ -130,7 +130,7 @@ func (d *Daemon) launch(ctx context.Context, stack string, build func() operatio
 		}
 	}
 	r := newRun()
-	d.jobs.Go(func() {
+	d.jobs.Go(func() { //nolint:contextcheck // a job is the daemon's, and outlives who asked for it
 		err := d.runOperation(op, r)
 		release() // before anybody hears of the end and asks for more
 		r.finish(err)

@@ -47,6 +47,7 @@ type backupsAnswer struct {
 // back to one under load, and takes one that is damaged or out of reach for what
 // it is.
 func TestBackups(t *testing.T) {
+	t.Parallel()
 	b := boot(t, box.Options{})
 	ctx := within(t, time.Hour)
 	done, err := b.Install(ctx)

@@ -33,6 +33,7 @@ const (
 // start has to end each by itself, in the old state or the new one. `make torture`
 // takes every plan and every point.
 func TestKillChanges(t *testing.T) {
+	t.Parallel()
 	b := boot(t, box.Options{Binary: failpoints(t)})
 	ctx := within(t, 3*time.Hour)
 	done, err := b.Install(ctx)

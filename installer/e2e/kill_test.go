@@ -29,6 +29,7 @@ const slice = 3
 // runs it again, and compares the machine with one that was installed without
 // a disturbance, by the declared fields of [box.Snapshot].
 func TestKillMatrix(t *testing.T) {
+	t.Parallel()
 	binary := failpoints(t)
 	proxy := cache(t)
 	ca, err := acmetest.Start(t.Context(), acmetest.Options{})

@@ -29,6 +29,7 @@ import (
 // kit, two of three pages, and a repository on a third machine. `make torture` also
 // kills the recovery on its way.
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	t.Run("at once", func(t *testing.T) { loseAndRecover(t, nil) })
 	if torture() {
 		t.Run("killed", func(t *testing.T) { loseAndRecover(t, []int{5, 20, 40, 60, 80}) })

@@ -23,6 +23,7 @@ import (
 // good ones and bad ones, and turns the machine off in the middle of one. No
 // request may fail, and nobody helps. `make torture` has one more, which hangs.
 func TestOwnUpdate(t *testing.T) {
+	t.Parallel()
 	b := boot(t, box.Options{Binary: version(t, "0.2.0")})
 	if _, err := b.Install(within(t, 5*time.Minute)); err != nil {
 		t.Fatal(err)
