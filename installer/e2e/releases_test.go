@@ -138,12 +138,17 @@ func (r *releases) edit(folder, version string, x release) {
 	}
 }
 
+// file is where the bundle of a version lies.
+func (r *releases) file(version string) string {
+	return filepath.Join(r.dir, "delivery-"+version+".bundle")
+}
+
 func (r *releases) build(folder, version, arch, program string) string {
 	r.t.Helper()
 	if arch == "" {
 		arch = runtime.GOARCH
 	}
-	file := filepath.Join(r.dir, "delivery-"+version+".bundle")
+	file := r.file(version)
 	cmd := exec.CommandContext(r.t.Context(), filepath.Join(r.top, "dist", "parts", "hub"), "bundle", "build", folder,
 		"--program", "coop:"+arch+"="+program, "--output", file)
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -179,11 +179,46 @@ func (u *updates) run(args ...string) (last updateAnswer, code int) {
 	return last, r.Code
 }
 
+// tries is how often a release is offered to a machine that is too busy for the
+// time in which visitors may wait: then nothing is learned of the release.
+const tries = 3
+
+// offer applies a release, and one more like it when the machine was too busy.
+func (u *updates) offer(f failing) (got updateAnswer, code int, version string) {
+	u.t.Helper()
+	for n := 1; ; n++ {
+		var file string
+		file, version = u.releases.next(f.release)
+		undo := func() {}
+		if f.spoil != nil {
+			undo = f.spoil()
+		}
+		got, code = u.apply(file)
+		undo()
+		if n == tries || !got.tooBusy() || f.reason == overBudget {
+			return got, code, version
+		}
+		u.t.Logf("%s: the machine was too busy", version)
+	}
+}
+
+const overBudget = "update.over-budget"
+
+// reasons are the ids of an error and of what it consists of.
+func (a updateAnswer) reasons() []string {
+	all := []string{a.ID}
+	for _, p := range a.Problems {
+		all = append(all, p.ID)
+	}
+	return all
+}
+
+func (a updateAnswer) tooBusy() bool { return slices.Contains(a.reasons(), overBudget) }
+
 func (u *updates) good(i int) {
 	u.t.Helper()
 	next := release{migration: fmt.Sprintf("create table next_%d (x integer);", i)}
-	file, version := u.releases.next(next)
-	got, code := u.apply(file)
+	got, code, version := u.offer(failing{release: next})
 	if code != 0 || got.Outcome != "committed" {
 		u.t.Fatalf("update to %s: code %d, %+v", version, code, got)
 	}
@@ -200,10 +235,6 @@ func (u *updates) nowRuns(version string) {
 	}
 }
 
-// patient are the flags with which a busy test machine is not the reason that is
-// told.
-func patient() []string { return []string{"--window", "3m"} }
-
 // failing is a release that can not be taken, and the reason that is told.
 type failing struct {
 	name    string
@@ -215,7 +246,7 @@ type failing struct {
 func (u *updates) failures() []failing {
 	return []failing{
 		{name: "image missing", release: release{arch: otherArch()}, reason: "stack.bundle.arch"},
-		{name: "never healthy", release: release{replace: map[string]string{"health: /healthz": "health: /no-such-page"}}, reason: "update.over-budget"},
+		{name: "never healthy", release: release{replace: map[string]string{"health: /healthz": "health: /no-such-page"}}, reason: overBudget},
 		{name: "crash loop", release: release{replace: map[string]string{"    image: coop": "    image: coop\n    command: [no-such-verb]"}}, reason: "engine.ended"},
 		{name: "probe fails", release: release{replace: map[string]string{"path: /shops,": "path: /no-such-page,"}}, reason: "update.probe"},
 		{name: "migration fails half-way", release: release{migration: "create table half (x integer);\ninsert into no_such_table values (1);"}, reason: "migrate.failed"},
@@ -232,22 +263,11 @@ func (u *updates) fails(f failing) {
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	file, version := u.releases.next(f.release)
-	if f.spoil != nil {
-		defer f.spoil()()
-	}
-	more := patient()
-	if f.reason == "update.over-budget" {
-		more = nil
-	}
-	got, code := u.apply(file, more...)
+	got, code, version := u.offer(f)
 	if code == 0 || got.Type != "error" {
 		u.t.Errorf("%s (%s): code %d, %+v", f.name, version, code, got)
 	}
-	reasons := []string{got.ID}
-	for _, p := range got.Problems {
-		reasons = append(reasons, p.ID)
-	}
+	reasons := got.reasons()
 	if !slices.Contains(reasons, f.reason) {
 		u.t.Errorf("%s: the reasons told are %v, not %s", f.name, reasons, f.reason)
 	}
@@ -300,19 +320,27 @@ func (u *updates) fillDisk() (undo func()) {
 // postponed holds a slow upload open: the update must leave it alone.
 func (u *updates) postponed() {
 	u.t.Helper()
-	up, err := u.slowUpload()
-	if err != nil {
-		u.t.Fatal(err)
+	var up *upload
+	hold := func() (undo func()) {
+		var err error
+		if up, err = u.slowUpload(); err != nil {
+			u.t.Fatal(err)
+		}
+		return func() { up.failed = up.finish() }
 	}
-	file, version := u.releases.next(release{})
-	got, code := u.apply(file, patient()...)
+	got, code, version := u.offer(failing{spoil: hold})
 	if code == 0 || got.ID != "update.postponed" {
 		u.t.Errorf("an update while somebody uploads: code %d, %+v", code, got)
 	}
-	if err := up.finish(); err != nil {
-		u.t.Errorf("the upload was cut off: %v", err)
+	if up.failed != nil {
+		u.t.Errorf("the upload was cut off: %v", up.failed)
 	}
-	if got, code = u.apply(file, patient()...); code != 0 {
+	// Nothing is wrong with the release: it may be taken afterwards.
+	got, code = u.apply(u.releases.file(version))
+	if got.tooBusy() {
+		got, code, version = u.offer(failing{})
+	}
+	if code != 0 {
 		u.t.Errorf("the same update afterwards: code %d, %+v", code, got)
 	}
 	u.nowRuns(version)
@@ -322,22 +350,38 @@ func (u *updates) postponed() {
 // folder.
 func (u *updates) stones() {
 	u.t.Helper()
-	const folder = "/root/releases"
+	for n := 1; ; n++ {
+		folder := fmt.Sprintf("/root/releases-%d", n)
+		newest, version := u.stonePath(folder)
+		if got, code := u.run("rochdale", "update", "apply", "--json", "--from", newest); code == 0 || got.ID != "update.path" {
+			u.t.Errorf("past a stepping stone: code %d, %+v", code, got)
+		}
+		got, code := u.run("rochdale", "update", "apply", "--json", "--from", folder)
+		if n < tries && got.tooBusy() {
+			u.t.Logf("%s: the machine was too busy", version)
+			continue
+		}
+		if code != 0 || got.Outcome != "committed" {
+			u.t.Errorf("by a stepping stone: code %d, %+v", code, got)
+		}
+		u.nowRuns(version)
+		return
+	}
+}
+
+// stonePath puts two releases into a folder of the box, and gives the file and the
+// version of the second one, which wants the first.
+func (u *updates) stonePath(folder string) (newest, version string) {
+	u.t.Helper()
 	stone, passed := u.releases.next(release{})
 	only := fmt.Sprintf("upgrade: {from: %q, steps: [%[1]q]}", "="+passed)
-	newest, version := u.releases.next(release{replace: map[string]string{`upgrade: {from: ">=0.1.0"}`: only}})
-	for _, file := range []string{newest, stone} {
+	last, version := u.releases.next(release{replace: map[string]string{`upgrade: {from: ">=0.1.0"}`: only}})
+	for _, file := range []string{last, stone} {
 		if err := u.b.CopyIn(u.t.Context(), file, folder+"/"+filepath.Base(file), 0o644); err != nil {
 			u.t.Fatal(err)
 		}
 	}
-	if got, code := u.run("rochdale", "update", "apply", "--json", "--from", folder+"/"+filepath.Base(newest)); code == 0 || got.ID != "update.path" {
-		u.t.Errorf("past a stepping stone: code %d, %+v", code, got)
-	}
-	if got, code := u.run(append([]string{"rochdale", "update", "apply", "--json", "--from", folder}, patient()...)...); code != 0 || got.Outcome != "committed" {
-		u.t.Errorf("by a stepping stone: code %d, %+v", code, got)
-	}
-	u.nowRuns(version)
+	return folder + "/" + filepath.Base(last), version
 }
 
 // back returns to the release before.
@@ -359,7 +403,10 @@ func (u *updates) back() {
 }
 
 // upload is a request whose body comes slowly.
-type upload struct{ conn *tls.Conn }
+type upload struct {
+	conn   *tls.Conn
+	failed error // why it was not answered as it should be
+}
 
 const uploadBody = "lang=fr&back=%2Fsign-in"
 
@@ -373,7 +420,10 @@ func (u *updates) slowUpload() (*upload, error) {
 	}
 	_, err = fmt.Fprintf(conn, "POST /language HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
 		u.b.Domain, len(uploadBody), uploadBody[:4])
-	return &upload{conn.(*tls.Conn)}, err
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &upload{conn: conn.(*tls.Conn)}, nil
 }
 
 // finish sends the rest, and wants the answer.
