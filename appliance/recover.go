@@ -153,6 +153,8 @@ func (w *recovering) bringSecrets() error {
 	return nil
 }
 
+// load puts the data in place and waits until they, the bundle and the secrets are
+// on the disk: who laid them out did not, and the row is to say that they are there.
 func (w *recovering) load(ctx context.Context, _ step.Report) error {
 	place, err := w.dataPlace(ctx, w.c)
 	if err != nil {
@@ -164,7 +166,10 @@ func (w *recovering) load(ctx context.Context, _ step.Report) error {
 	if err := w.settle(w.c); err != nil {
 		return err
 	}
-	return w.Data.Load(ctx, filepath.Join(w.restored(), w.took.Database), place)
+	if err := w.Data.Load(ctx, filepath.Join(w.restored(), w.took.Database), place); err != nil {
+		return err
+	}
+	return w.files.SyncAll(w.Paths.Stack(w.request.Stack))
 }
 
 // compare holds the data against what was measured when they were saved.

@@ -302,7 +302,8 @@ func (t *transition) unpackRestored(ctx context.Context, _ step.Report) error {
 	return t.note(ctx, row, b, to)
 }
 
-// fill makes the new generation of what the snapshot has.
+// fill makes the new generation of what the snapshot has, and waits until all of it
+// is on the disk: who laid the snapshot out did not.
 func (t *transition) fill(ctx context.Context, _ step.Report) error {
 	if err := t.reserve(ctx); err != nil {
 		return err
@@ -317,7 +318,10 @@ func (t *transition) fill(ctx context.Context, _ step.Report) error {
 	if err := t.settle(t.to); err != nil {
 		return err
 	}
-	return t.Data.Load(ctx, filepath.Join(t.restored(), t.took.Database), to)
+	if err := t.Data.Load(ctx, filepath.Join(t.restored(), t.took.Database), to); err != nil {
+		return err
+	}
+	return t.files.SyncAll(t.Paths.Stack(t.Stack))
 }
 
 // moveFiles moves the plain files of a snapshot into the volumes of a crew. Files

@@ -236,10 +236,8 @@ func (r *recovery) dropOther(l Legacy) error {
 	if err != nil || kept == nil || kept.Kit == l.Kit {
 		return err
 	}
-	if err := os.RemoveAll(r.kept()); err != nil {
-		return fmt.Errorf("remove what a recovery with another kit kept: %w", err)
-	}
-	return nil
+	// Whole: without the kit, what is left of it would be taken for that of the new one.
+	return r.Files.RemoveFolder(r.kept())
 }
 
 // real is a path of the kit on this machine.

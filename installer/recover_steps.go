@@ -63,6 +63,9 @@ func (r *recovery) fetch() (step.Step, bool) {
 			if err := r.rescue.Fetch(ctx, p, r.kept("box")); err != nil {
 				return err
 			}
+			if err := r.Files.SyncAll(r.kept("box")); err != nil { // who wrote it did not wait for the disk
+				return err
+			}
 			return r.put(wanted{r.laid(wholeFile), nil, ours(privateFile)})
 		},
 	}, true
@@ -124,7 +127,7 @@ func (r *recovery) bring(dir string, but []string, as func(fs.FileInfo) host.Att
 		case e.IsDir():
 			a := as(info)
 			a.Mode |= 0o100 // it is passed through
-			return r.Files.MkdirAll(to, a)
+			return r.makeFolder(folder{to, a})
 		case !info.Mode().IsRegular():
 			return nil
 		}
@@ -285,10 +288,7 @@ func (r *recovery) end() (step.Step, bool) {
 			if err := finish.Do(ctx, report); err != nil {
 				return err
 			}
-			if err := os.RemoveAll(r.kept()); err != nil {
-				return fmt.Errorf("remove what the recovery kept: %w", err)
-			}
-			return nil
+			return r.Files.RemoveFolder(r.kept())
 		},
 	}, true
 }

@@ -4,7 +4,6 @@ package installer
 
 import (
 	"errors"
-	"os"
 	"testing"
 
 	"rochdale/appliance"
@@ -17,36 +16,15 @@ import (
 func (m *twin) cut(do func(Self) error, look func(t *testing.T, c hosttest.Crash, after Self)) {
 	t := m.t
 	t.Helper()
-	root := m.self.Paths.Root
-	rec, err := hosttest.NewRecorder(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writing := m.self
-	writing.Files = host.Files{Disk: rec}
-	if err := do(writing); err != nil {
-		t.Fatal(err)
-	}
-	states := 0
-	for c := range rec.Crashes() {
-		states++
+	hosttest.EveryCrash(t, m.self.Paths.Root, func(files host.Files) error {
+		writing := m.self
+		writing.Files = files
+		return do(writing)
+	}, func(c hosttest.Crash, root string) {
 		after := m.self
-		after.Paths = appliance.Paths{Root: t.TempDir()}
-		if err := c.Lay(root, after.Paths.Root); err != nil {
-			t.Fatal(err)
-		}
+		after.Paths = appliance.Paths{Root: root}
 		look(t, c, after)
-		if t.Failed() {
-			t.Fatalf("that was %v", c.Label)
-		}
-		if err := os.RemoveAll(after.Paths.Root); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("%d states", states)
-	if states < 12 {
-		t.Errorf("only %d states were tried", states)
-	}
+	})
 }
 
 // sound wants a ledger that can be read, and links that lead to whole programs.

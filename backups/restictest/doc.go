@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
 // Package restictest gives tests of every room a real restic, a machine that
-// runs it, and repositories in temporary folders. It is support for tests: no
-// program has it in it.
+// runs it, repositories in temporary folders, and a real object store. It is
+// support for tests: no program has it in it.
 //
 // It imports backups for the words, and appliance/host to run programs. It must
 // never download restic, and never give out another one than the product's: it

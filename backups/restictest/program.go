@@ -29,12 +29,8 @@ func Program(t testing.TB) string {
 }
 
 func program(ctx context.Context) (string, error) {
-	cache, err := os.UserCacheDir()
+	dir, err := cacheFolder()
 	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "rochdale", "restictest")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
 	embedded, err := backups.Restic()
@@ -45,6 +41,16 @@ func program(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return built(ctx, dir)
+}
+
+// cacheFolder is where programs for tests are kept.
+func cacheFolder() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "rochdale", "restictest")
+	return dir, os.MkdirAll(dir, 0o755)
 }
 
 // built gives the restic that its own module pins. The name holds everything
@@ -70,24 +76,31 @@ func built(ctx context.Context, dir string) (string, error) {
 	return path, build(ctx, module, path)
 }
 
-// build makes restic as the Makefile does. Several tests may do it at once.
+// build makes restic as the Makefile does.
 func build(ctx context.Context, module, path string) error {
+	return aside(path, func(temp string) error {
+		out := filepath.Join(temp, "restic")
+		_, err := host.Exec{}.Run(ctx, host.Command{
+			Name: "go", Dir: module, Env: append(os.Environ(), "CGO_ENABLED=0"),
+			Args: []string{
+				"build", "-trimpath", "-buildvcs=false", "-tags", "disable_grpc_modules", "-ldflags", "-s -w",
+				"-o", out, "github.com/restic/restic/cmd/restic",
+			},
+		})
+		if err != nil {
+			return err
+		}
+		return os.Rename(out, path)
+	})
+}
+
+// aside makes a file in a folder of its own, because several tests may do it at once.
+func aside(path string, build func(temp string) error) error {
 	temp, err := os.MkdirTemp(filepath.Dir(path), "build-")
 	if err != nil {
 		return err
 	}
-	out := filepath.Join(temp, "restic")
-	_, err = host.Exec{}.Run(ctx, host.Command{
-		Name: "go", Dir: module, Env: append(os.Environ(), "CGO_ENABLED=0"),
-		Args: []string{
-			"build", "-trimpath", "-buildvcs=false", "-tags", "disable_grpc_modules", "-ldflags", "-s -w",
-			"-o", out, "github.com/restic/restic/cmd/restic",
-		},
-	})
-	if err == nil {
-		err = os.Rename(out, path)
-	}
-	return errors.Join(err, os.RemoveAll(temp))
+	return errors.Join(build(temp), os.RemoveAll(temp))
 }
 
 // findModule looks for the module that pins restic, upwards from the folder of

@@ -5,41 +5,25 @@
 package shelf_test
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
+	"rochdale/backups/restictest"
 	"rochdale/backups/shelf"
 )
 
-// gateway is a real object store on top of a folder. Building it takes minutes
-// the first time.
-const gateway = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
-
-// TestS3Gateway holds the real store against the contract that the twin passes.
+// TestS3Gateway holds a real store against the contract that the twin passes.
 func TestS3Gateway(t *testing.T) {
-	bin, dir := t.TempDir(), t.TempDir()
-	build := exec.Command("go", "install", "-p", "1", gateway)
-	build.Dir, build.Env = bin, append(os.Environ(), "GOBIN="+bin)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "coop"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	address := freeAddress(t)
-	start(t, filepath.Join(bin, "versitygw"), "--access", "coop", "--secret", "coop-secret", "--port", address, "posix", dir)
-	waitFor(t, address)
-	at := func(path string) shelf.Place { return storePlace("http://"+address, path) }
+	store := restictest.Objects(t, "127.0.0.1")
+	at := func(path string) shelf.Place { return storePlace("http://"+store.Address, path) }
 	t.Run("contract", func(t *testing.T) {
-		contract(t, ground{at("/coop"), at("/nobody/repo"), plantIn(filepath.Join(dir, "coop"))})
+		contract(t, ground{at("/coop"), at("/nobody/repo"), plantIn(store.Bucket)})
 	})
 	t.Run("in a folder", func(t *testing.T) {
-		contract(t, ground{at("/coop/a/repo/"), at("/nobody"), plantIn(filepath.Join(dir, "coop/a/repo"))})
+		contract(t, ground{at("/coop/a/repo/"), at("/nobody"), plantIn(filepath.Join(store.Bucket, "a/repo"))})
 	})
 	t.Run("put back", func(t *testing.T) {
-		putBackContract(t, ground{at("/coop/b"), at("/nobody"), plantIn(filepath.Join(dir, "coop/b"))})
+		putBackContract(t, ground{at("/coop/b"), at("/nobody"), plantIn(filepath.Join(store.Bucket, "b"))})
 	})
 	t.Run("wrong secret", func(t *testing.T) {
 		p := at("/coop")

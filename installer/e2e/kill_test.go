@@ -7,12 +7,10 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -21,8 +19,7 @@ import (
 	"rochdale/installer/testhost/acmetest"
 )
 
-// slice is how many points of the kill matrix a short run takes. The seed is
-// printed; ROCHDALE_SEED repeats a run.
+// slice is how many points of the kill matrix a short run takes.
 const slice = 3
 
 // TestKillMatrix kills the installer with SIGKILL before and after its steps,
@@ -130,13 +127,7 @@ func choose(t *testing.T, steps []string) []string {
 	if torture() {
 		return points
 	}
-	seed := uint64(time.Now().UnixNano())
-	if s, err := strconv.ParseUint(os.Getenv("ROCHDALE_SEED"), 10, 64); err == nil {
-		seed = s
-	}
-	t.Logf("seed %d (repeat with ROCHDALE_SEED)", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	r.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+	seeded(t).Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
 	points = points[:min(slice, len(points))]
 	slices.Sort(points)
 	return points

@@ -6,7 +6,9 @@ package e2e_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,6 +21,18 @@ import (
 const long = "ROCHDALE_TORTURE"
 
 func torture() bool { return os.Getenv(long) != "" }
+
+// seeded chooses what a short run does. The seed is printed; ROCHDALE_SEED repeats
+// a run.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if s, err := strconv.ParseUint(os.Getenv("ROCHDALE_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	t.Logf("seed %d (repeat with ROCHDALE_SEED)", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
 
 // boot gives a bare machine with the product's binary, or with the one that
 // the environment variable names.
