@@ -53,12 +53,12 @@ test: build lint
 # go vet with every build tag, and golangci-lint.
 lint:
 	$(prepare)
-	go vet -tags 'e2e failpoints arm64vm' ./...
+	go vet -tags 'e2e failpoints arm64vm powercut' ./...
 	dist/tools/golangci-lint run ./...
 
 # The long campaigns: the whole kill matrix, 200 swaps, every machine test.
 torture: build
-	ROCHDALE_TORTURE=1 go test -tags e2e -count=1 -timeout 6h -v -run '$(or $(RUN),.)' ./installer/... 2>&1 | tee dist/torture.log
+	ROCHDALE_TORTURE=1 go test -tags 'e2e powercut' -count=1 -timeout 6h -v -run '$(or $(RUN),.)' ./installer/... 2>&1 | tee dist/torture.log
 
 # Installation on an emulated arm64 Debian: real kernel, cgroup v2, AppArmor.
 test-arm64: dist

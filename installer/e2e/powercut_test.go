@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 
-//go:build e2e
+//go:build e2e && powercut
 
 package e2e_test
 
