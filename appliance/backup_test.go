@@ -127,7 +127,7 @@ func TestDumpThatFails(t *testing.T) {
 		if err != nil || len(runs) != 1 || runs[0].OK || runs[0].Error == nil {
 			t.Errorf("%+v, %v", runs, err)
 		}
-		if len(b.vault.kept["box"]) != 0 {
+		if b.vault.count("box") != 0 {
 			t.Error("a snapshot was made")
 		}
 	})
@@ -138,12 +138,12 @@ func TestDumpThatFails(t *testing.T) {
 func TestScheduledBackups(t *testing.T) {
 	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
 		time.Sleep(31 * time.Minute)
-		if n := len(b.vault.kept["box"]); n != 1 {
+		if n := b.vault.count("box"); n != 1 {
 			t.Fatalf("%d snapshots in the first half hour", n)
 		}
 		b.put("coop.db", "something else")
 		time.Sleep(16 * time.Minute)
-		if n := len(b.vault.kept["box"]); n != 2 {
+		if n := b.vault.count("box"); n != 2 {
 			t.Errorf("%d snapshots after a change", n)
 		}
 		time.Sleep(24 * time.Hour)
@@ -153,7 +153,7 @@ func TestScheduledBackups(t *testing.T) {
 				t.Errorf("%q was not asked for: %v", want, heard)
 			}
 		}
-		if n := len(b.vault.kept["box"]); n != 3 {
+		if n := b.vault.count("box"); n != 3 {
 			t.Errorf("%d snapshots after a day of silence", n)
 		}
 	})
@@ -165,7 +165,7 @@ func TestLongBackupHoldsUpNoDump(t *testing.T) {
 		if err := backup(d, appliance.BackupFull); err != nil {
 			t.Fatal(err)
 		}
-		b.vault.takes = 3 * time.Hour
+		b.vault.slow(3 * time.Hour)
 		began := time.Now()
 		over := make(chan error, 1)
 		go func() { over <- backup(d, appliance.BackupFull) }()
@@ -173,10 +173,10 @@ func TestLongBackupHoldsUpNoDump(t *testing.T) {
 		if err := d.Upkeep(t.Context(), appliance.BackupCheck, nil); !appliance.IsProblem(err, "daemon.busy") {
 			t.Errorf("a check runs beside a whole backup: %v", err)
 		}
-		b.vault.takes = 0
+		b.vault.slow(0)
 		b.put("coop.db", "changed meanwhile")
 		time.Sleep(20 * time.Minute)
-		if n := len(b.vault.kept["box"]); n != 2 {
+		if n := b.vault.count("box"); n != 2 {
 			t.Errorf("%d snapshots while the long one goes on", n)
 		}
 		if err := <-over; err != nil || time.Since(began) < 3*time.Hour {
@@ -262,7 +262,7 @@ func TestRestoreOfAnOlderRelease(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.data.set(3, map[string]int64{"orders": 12})
-		first := b.vault.kept["box"][len(b.vault.kept["box"])-1]
+		first := b.vault.kept["box"][b.vault.count("box")-1]
 		c, err := d.Restore(t.Context(), appliance.RestoreRequest{Stack: "delivery", At: first.ID[:12] + first.ID[12:]}, nil)
 		if err != nil || c.To.Version != "1.0.0" || b.serving().Digest != digest1 {
 			t.Fatal(c, err)

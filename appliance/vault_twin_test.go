@@ -69,6 +69,26 @@ func (v *vaultTwin) Identify(ctx context.Context, r backups.Repository) (string,
 	return "id-" + r.Name, nil
 }
 
+// slow makes each backup that begins from now on take so long.
+func (v *vaultTwin) slow(takes time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.takes = takes
+}
+
+func (v *vaultTwin) lasts() time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.takes
+}
+
+// count is how many snapshots a repository has.
+func (v *vaultTwin) count(repository string) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.kept[repository])
+}
+
 func (v *vaultTwin) Backup(ctx context.Context, r backups.Repository, b backups.Backup) (backups.Saved, error) {
 	if err := v.begin(ctx, "backup", r); err != nil {
 		return backups.Saved{}, err
@@ -76,7 +96,7 @@ func (v *vaultTwin) Backup(ctx context.Context, r backups.Repository, b backups.
 	select {
 	case <-ctx.Done():
 		return backups.Saved{}, context.Cause(ctx)
-	case <-time.After(v.takes):
+	case <-time.After(v.lasts()):
 	}
 	s := twinSnapshot{files: map[string][]byte{}}
 	for _, path := range b.Paths {

@@ -68,7 +68,7 @@ func killAt(t *testing.T, o box.Options, point string, want box.Snapshot) {
 		t.Fatal(err)
 	}
 	if r.Code != 128+9 {
-		t.Fatalf("the installer was to be killed at %s; it ended with code %d\n%s", point, r.Code, r.Stderr)
+		t.Fatalf("the installer was to be killed at %s; it ended with code %d\n%s\n%s", point, r.Code, r.Stdout, r.Stderr)
 	}
 	if _, err := b.Install(ctx); err != nil {
 		t.Fatalf("the second run: %v", err)
