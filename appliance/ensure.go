@@ -4,7 +4,6 @@ package appliance
 
 import (
 	"context"
-	"net"
 	"path/filepath"
 
 	"rochdale/stacks"
@@ -121,14 +120,7 @@ func (d *Daemon) migration(ctx context.Context, c *crew) (r MigrateRequest, ok b
 		r.VolumeDir = c.volume(db.Volume)
 		return r, true, nil
 	}
-	all, err := d.Engine.List(ctx, c.release.Stack)
-	if err != nil {
-		return r, false, err
-	}
-	x, running := c.best(all, db.Service)
-	if !running {
-		return r, false, Problem("daemon.database-gone", nil, "stack", c.release.Stack, "service", db.Service)
-	}
-	r.Address, r.PasswordFile = net.JoinHostPort(x.Address, "5432"), d.Paths.DatabasePassword(c.release.Stack)
-	return r, true, nil
+	r.PasswordFile = d.Paths.DatabasePassword(c.release.Stack)
+	r.Address, err = d.serverAddress(ctx, c, db.Service)
+	return r, err == nil, err
 }

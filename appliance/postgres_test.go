@@ -3,6 +3,7 @@
 package appliance_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -144,6 +145,51 @@ func TestNeverTwoServers(t *testing.T) {
 			t.Errorf("servers %+v", now)
 		}
 	})
+}
+
+// TestUpdateOfTheServer: a release that brings another database server replaces it
+// while nothing else runs, and an update that is put back brings the old one back.
+func TestUpdateOfTheServer(t *testing.T) {
+	for name, fails := range map[string]bool{"taken": false, "put back": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.bundles.bundle = onPostgres()
+			after := onPostgres()
+			after.Digest, after.Stack.Manifest.Version = digest2, "1.1.0"
+			after.Stack.Services[0].Memory *= 2
+			b.bundles.files = map[string]appliance.Bundle{"/next": after}
+			synctest.Test(t, func(t *testing.T) {
+				b.t = t
+				d := b.up()
+				defer func() { b.stop() }()
+				b.data.set(1, map[string]int64{"orders": 12})
+				before := b.engine.running("cache")[0]
+				if fails {
+					b.engine.mu.Lock()
+					b.engine.probe = errors.New("500")
+					b.engine.mu.Unlock()
+				}
+				b.migrator.before = func() {
+					if db := b.engine.running("cache"); len(db) != 1 || db[0].Digest == before.Digest || len(b.engine.running("coop")) != 0 {
+						t.Errorf("migrations run beside %+v", db)
+					}
+				}
+				c, err := apply(d)
+				if (err != nil) != fails || fails && c.Reason.ID != "update.probe" {
+					t.Fatalf("%+v, %v", c, err)
+				}
+				db := b.engine.running("cache")
+				if len(db) != 1 || (db[0].Digest == before.Digest) != fails {
+					t.Errorf("servers %+v", db)
+				}
+				web := b.serving()
+				time.Sleep(time.Minute) // nothing is left to reconcile
+				if now := b.engine.running("cache"); len(now) != 1 || now[0].ID != db[0].ID || b.serving().ID != web.ID {
+					t.Errorf("servers %+v", now)
+				}
+			})
+		})
+	}
 }
 
 // TestDatabaseWithoutMigrations is a stack that migrates by itself: the database

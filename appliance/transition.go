@@ -176,7 +176,8 @@ func (t *transition) await(ctx context.Context, upstream string, limit time.Dura
 }
 
 // stop ends the containers of the release that ran; they stay, to be started
-// again if need be.
+// again if need be. A shared service that the new release has otherwise is replaced
+// now that nobody asks it anything.
 func (t *transition) stop(ctx context.Context, _ step.Report) error {
 	all, err := t.Engine.List(ctx, t.Stack)
 	if err != nil {
@@ -192,7 +193,7 @@ func (t *transition) stop(ctx context.Context, _ step.Report) error {
 			}
 		}
 	}
-	return nil
+	return t.ensure(ctx, t.to, isShared)
 }
 
 func (t *transition) start(ctx context.Context, _ step.Report) error {

@@ -129,16 +129,22 @@ func choose(t *testing.T, steps []string) []string {
 	if torture() {
 		return points
 	}
+	r := seeded(t)
+	r.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+	points = points[:min(slice, len(points))]
+	slices.Sort(points)
+	return points
+}
+
+// seeded is the chance of a short run, which can be repeated.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	if s, err := strconv.ParseUint(os.Getenv("ROCHDALE_SEED"), 10, 64); err == nil {
 		seed = s
 	}
 	t.Logf("seed %d (repeat with ROCHDALE_SEED)", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	r.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-	points = points[:min(slice, len(points))]
-	slices.Sort(points)
-	return points
+	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // failpoints builds the product with the points at which it kills itself.
