@@ -42,6 +42,13 @@ func saving(t *testing.T, config string, test func(t *testing.T, b *bench, d *ap
 	})
 }
 
+// spoil changes the engine's twin, which something may always be asking.
+func (b *bench) spoil(change func(*bench)) {
+	b.engine.mu.Lock()
+	defer b.engine.mu.Unlock()
+	change(b)
+}
+
 func (b *bench) put(name, content string) {
 	b.t.Helper()
 	path := filepath.Join(b.paths.Volume("delivery", b.row().Generation, "data"), name)
@@ -99,11 +106,11 @@ func TestBackupHoldsEverything(t *testing.T) {
 // TestOneRepositoryIsDown: the others get theirs, and a finding tells.
 func TestOneRepositoryIsDown(t *testing.T) {
 	saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
-		b.vault.down["box"] = &backups.Problem{ID: "backups.disk-full", Args: map[string]string{"repository": "box"}}
+		b.vault.fail("box", &backups.Problem{ID: "backups.disk-full", Args: map[string]string{"repository": "box"}})
 		if err := backup(d, appliance.BackupFull); !appliance.IsProblem(err, "backups.disk-full") {
 			t.Fatal(err)
 		}
-		if len(b.vault.kept["offsite"]) != 1 {
+		if b.vault.count("offsite") != 1 {
 			t.Error("the other repository got nothing")
 		}
 		if f := b.findings(); !slices.Contains(f, "warning backup.failed") || !slices.Contains(f, "warning backups.disk-full") {
@@ -285,11 +292,11 @@ func TestRestoreThatFails(t *testing.T) {
 		}},
 		"no room": {want: "restore.no-room", spoil: func(b *bench) { b.space.free = 1 }},
 		"no room half-way": {want: "backups.disk-full", spoil: func(b *bench) {
-			b.vault.down["box"] = &backups.Problem{ID: "backups.disk-full"}
+			b.vault.fail("box", &backups.Problem{ID: "backups.disk-full"})
 			b.vault.downFor = "restore"
 		}},
 		"unreachable": {want: "backups.unreachable", spoil: func(b *bench) {
-			b.vault.down["box"] = &backups.Problem{ID: "backups.unreachable"}
+			b.vault.fail("box", &backups.Problem{ID: "backups.unreachable"})
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -299,7 +306,7 @@ func TestRestoreThatFails(t *testing.T) {
 				}
 				before, row := b.serving(), b.row()
 				if c.spoil != nil {
-					c.spoil(b)
+					b.spoil(c.spoil)
 				}
 				_, err := d.Restore(t.Context(), appliance.RestoreRequest{Stack: "delivery", At: c.at}, nil)
 				if !appliance.IsProblem(err, c.want) {
@@ -364,11 +371,11 @@ func TestEmptiedRepository(t *testing.T) {
 		if err := backup(d, appliance.BackupFull); err != nil {
 			t.Fatal(err)
 		}
-		delete(b.vault.kept, "offsite")
+		b.vault.lose("offsite")
 		if err := backup(d, appliance.BackupFull); !appliance.IsProblem(err, "backup.gone") {
 			t.Error(err)
 		}
-		if n := len(b.vault.kept["offsite"]); n != 0 {
+		if n := b.vault.count("offsite"); n != 0 {
 			t.Errorf("%d snapshots in a repository that was made anew", n)
 		}
 		if f := b.findings(); !slices.Contains(f, "warning backup.gone") {

@@ -42,8 +42,11 @@ func TestDrill(t *testing.T) {
 func (b *bench) nothingOfDrills() {
 	b.t.Helper()
 	all, err := b.engine.List(context.Background(), "drill-delivery")
-	if err != nil || len(all) > 0 || b.engine.networks["drill-delivery"] {
-		b.t.Errorf("%d containers are left, network %v, %v", len(all), b.engine.networks["drill-delivery"], err)
+	b.engine.mu.Lock()
+	network := b.engine.networks["drill-delivery"]
+	b.engine.mu.Unlock()
+	if err != nil || len(all) > 0 || network {
+		b.t.Errorf("%d containers are left, network %v, %v", len(all), network, err)
 	}
 	if _, err := os.Stat(b.paths.Stack("drill-delivery")); err == nil {
 		b.t.Error("the copy is left on the disk")
@@ -69,7 +72,7 @@ func TestDrillThatFails(t *testing.T) {
 		"no room to load it": {want: "drill.no-room", spoil: func(b *bench) { b.space.free = 256<<20 + 5 }},
 		"no memory":          {want: "drill.no-memory", spoil: func(b *bench) { b.space.memory = -1 }},
 		"unreachable": {want: "backups.unreachable", spoil: func(b *bench) {
-			b.vault.down["box"] = &backups.Problem{ID: "backups.unreachable"}
+			b.vault.fail("box", &backups.Problem{ID: "backups.unreachable"})
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +80,7 @@ func TestDrillThatFails(t *testing.T) {
 				if err := backup(d, appliance.BackupFull); err != nil {
 					t.Fatal(err)
 				}
-				c.spoil(b)
+				b.spoil(c.spoil)
 				if err := d.Drill(t.Context(), appliance.DrillRequest{}, nil); !appliance.IsProblem(err, c.want) {
 					t.Fatal(err)
 				}
@@ -99,7 +102,7 @@ func TestDrillEachNight(t *testing.T) {
 		if err != nil || len(runs) < 1 || !runs[0].OK {
 			t.Fatalf("%+v, %v", runs, err)
 		}
-		b.vault.down["box"] = &backups.Problem{ID: "backups.unreachable"}
+		b.vault.fail("box", &backups.Problem{ID: "backups.unreachable"})
 		time.Sleep(24 * time.Hour)
 		if f := b.findings(); !slices.Contains(f, "failure drill.failed") {
 			t.Errorf("findings %v", f)

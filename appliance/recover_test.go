@@ -50,7 +50,7 @@ func lost(t *testing.T, test func(t *testing.T, b *bench, p appliance.RescuePoin
 		}
 		b.engine = newEngineTwin()
 		b.edge = &edgeTwin{}
-		delete(b.vault.kept, "box")
+		b.vault.lose("box")
 		b.shelf.forget("box")
 		b.data.set(2, map[string]int64{"orders": 12})
 		b.writeConfig(offsiteConfig)
@@ -160,19 +160,20 @@ func TestRecoverThatFails(t *testing.T) {
 		"never healthy": {want: "engine.ended", spoil: func(b *bench) {
 			b.engine.sick = func(appliance.ContainerSpec) error { return appliance.Problem("engine.ended", nil) }
 		}},
-		"unreachable": {want: "backups.unreachable", spoil: func(b *bench) { b.vault.down["offsite"] = &backups.Problem{ID: "backups.unreachable"} }},
+		"unreachable": {want: "backups.unreachable", spoil: func(b *bench) { b.vault.fail("offsite", &backups.Problem{ID: "backups.unreachable"}) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
 				d := b.boot()
-				c.spoil(b)
+				b.spoil(c.spoil)
 				if err := recoverNow(d, p); !appliance.IsProblem(err, c.want) {
 					t.Fatal(err)
 				}
 				if _, ok, err := b.store.Release(t.Context(), "delivery"); ok || err != nil || len(b.engine.running("coop")) > 0 {
 					t.Error("something runs", err)
 				}
-				b.engine.sick, b.vault.down = nil, map[string]error{}
+				b.spoil(func(b *bench) { b.engine.sick = nil })
+				b.vault.fail("offsite", nil)
 				b.data.set(2, map[string]int64{"orders": 12})
 				if err := recoverNow(d, p); err != nil {
 					t.Fatal(err)
@@ -190,8 +191,8 @@ func TestNothingIsSavedWhileRecovering(t *testing.T) {
 		if err := errors.Join(os.MkdirAll(b.paths.Rescue(), 0o700), os.WriteFile(b.paths.RescueKit(), []byte("{}"), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		before := len(b.vault.kept["offsite"])
-		if err := backup(d, appliance.BackupFull); !appliance.IsProblem(err, "backup.recovering") || len(b.vault.kept["offsite"]) != before {
+		before := b.vault.count("offsite")
+		if err := backup(d, appliance.BackupFull); !appliance.IsProblem(err, "backup.recovering") || b.vault.count("offsite") != before {
 			t.Error(err)
 		}
 	})
@@ -229,7 +230,7 @@ func TestRescueOfTheBox(t *testing.T) {
 
 func TestRescueFindsNothing(t *testing.T) {
 	lost(t, func(t *testing.T, b *bench, _ appliance.RescuePoint) {
-		b.vault.down["offsite"] = &backups.Problem{ID: "backups.unreachable"}
+		b.vault.fail("offsite", &backups.Problem{ID: "backups.unreachable"})
 		if _, err := b.rescue(t).Find(t.Context()); !appliance.IsProblem(err, "recover.no-snapshot") {
 			t.Error(err)
 		}
@@ -272,7 +273,7 @@ func TestRescueWaitsForTheSilent(t *testing.T) {
 	lost(t, func(t *testing.T, b *bench, newest appliance.RescuePoint) {
 		c := strings.Replace(offsiteConfig, "    offsite:", "    attic: {url: \"sftp:rides@attic.example:/srv/rides\"}\n    offsite:", 1)
 		b.writeConfig(c)
-		b.vault.down["attic"] = &backups.Problem{ID: "backups.unreachable"}
+		b.vault.fail("attic", &backups.Problem{ID: "backups.unreachable"})
 		if _, err := b.rescue(t).Find(t.Context()); !appliance.IsProblem(err, "recover.silent") {
 			t.Error(err)
 		}

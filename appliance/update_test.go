@@ -75,9 +75,11 @@ func TestUpdate(t *testing.T) {
 		if got := b.engine.said()[mark:]; !slices.Equal(got, want) {
 			t.Errorf("what happened: %v, want %v", got, want)
 		}
-		if !slices.Equal(gates, []appliance.GateMode{appliance.GateHold, appliance.GateOpen}) || b.edge.empty != 0 {
-			t.Errorf("gates %v, %d times without an upstream", gates, b.edge.empty)
-		}
+		b.edge.set(func() {
+			if !slices.Equal(gates, []appliance.GateMode{appliance.GateHold, appliance.GateOpen}) || b.edge.empty != 0 {
+				t.Errorf("gates %v, %d times without an upstream", gates, b.edge.empty)
+			}
+		})
 		if c.Outcome != appliance.Committed || c.From.Generation != 1 || c.Facts["orders"] != 12 || c.Held <= 0 || c.Reason != nil {
 			t.Errorf("%+v", c)
 		}
@@ -450,16 +452,16 @@ func TestOldReleasesMakeRoom(t *testing.T) {
 // done lately, and what can not be copied is not updated.
 func TestUpdateWantsACopy(t *testing.T) {
 	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
-		b.vault.down["box"] = &backups.Problem{ID: "backups.disk-full", Args: map[string]string{"repository": "box"}}
+		b.vault.fail("box", &backups.Problem{ID: "backups.disk-full", Args: map[string]string{"repository": "box"}})
 		row := b.row()
 		if _, err := apply(d); !appliance.IsProblem(err, "update.no-copy") || b.row() != row {
 			t.Errorf("without a copy: %v, %+v", err, b.row())
 		}
-		delete(b.vault.down, "box")
+		b.vault.fail("box", nil)
 		if _, err := apply(d); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(b.vault.kept["box"]); n != 1 || b.row().Digest == row.Digest {
+		if n := b.vault.count("box"); n != 1 || b.row().Digest == row.Digest {
 			t.Errorf("%d copies, %+v", n, b.row())
 		}
 		mark := len(b.vault.heard(0))

@@ -82,6 +82,20 @@ func (v *vaultTwin) lasts() time.Duration {
 	return v.takes
 }
 
+// fail makes every call for a repository fail, or with nil work again.
+func (v *vaultTwin) fail(repository string, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.down[repository] = err
+}
+
+// lose takes all snapshots of a repository away.
+func (v *vaultTwin) lose(repository string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.kept, repository)
+}
+
 // count is how many snapshots a repository has.
 func (v *vaultTwin) count(repository string) int {
 	v.mu.Lock()
