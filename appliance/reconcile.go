@@ -31,8 +31,7 @@ func (d *Daemon) reconcileAll(ctx context.Context, wait *sync.WaitGroup) {
 	}
 }
 
-// stackNames are the stacks of the rows, and those of stray containers. A copy that
-// is drilled belongs to its drill.
+// stackNames are the stacks of the rows, and those of stray containers.
 func (d *Daemon) stackNames(ctx context.Context) ([]string, error) {
 	rows, err := d.Store.Releases(ctx)
 	if err != nil {
@@ -41,7 +40,7 @@ func (d *Daemon) stackNames(ctx context.Context) ([]string, error) {
 	seen := map[string]bool{}
 	var names []string
 	add := func(name string) {
-		if !seen[name] && !IsDrill(name) {
+		if !seen[name] {
 			seen[name] = true
 			names = append(names, name)
 		}

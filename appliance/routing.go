@@ -146,11 +146,7 @@ func (d *Daemon) hosts(releases []Release) (map[string]Host, bool) {
 		if !seen {
 			return nil, false
 		}
-		gate := Gate{Mode: GateOpen}
-		if v, _ := d.views.get(r.Stack); v.Gate.Mode != "" {
-			gate = v.Gate
-		}
-		hosts[entry.Domain] = Host{Stack: r.Stack, Upstream: upstream, Gate: gate}
+		hosts[entry.Domain] = Host{Stack: r.Stack, Upstream: upstream, Gate: Gate{Mode: GateOpen}}
 		for _, alias := range entry.Aliases {
 			hosts[alias] = Host{Stack: r.Stack, RedirectTo: entry.Domain, Gate: Gate{Mode: GateOpen}}
 		}

@@ -108,29 +108,25 @@ func (d *Daemon) perform(ctx context.Context, stack string, build func() operati
 	case <-d.base.Done():
 		return context.Cause(d.base) //nolint:contextcheck // the daemon ends, whoever asks
 	}
-	r, err := d.launch(ctx, stack, build, false)
+	r, err := d.launch(ctx, stack, build)
 	if err != nil {
 		return err
 	}
 	return r.follow(ctx, watch)
 }
 
-// launch starts an operation. What was asked for is kept first, unless that was
-// done by an earlier process: a full disk must not keep it from cleaning up.
-func (d *Daemon) launch(ctx context.Context, stack string, build func() operation, isKept bool) (*run, error) {
+func (d *Daemon) launch(ctx context.Context, stack string, build func() operation) (*run, error) {
 	op := build()
 	release, err := d.lanes.take(ctx, stack, op.plan.Name)
 	if err != nil {
 		return nil, err
 	}
-	if !isKept {
-		if err := d.keepRequest(ctx, op); err != nil {
-			release()
-			return nil, err
-		}
+	if err := d.keepRequest(ctx, op); err != nil {
+		release()
+		return nil, err
 	}
 	r := newRun()
-	d.jobs.Go(func() { //nolint:contextcheck // a job is the daemon's, and outlives who asked for it
+	d.jobs.Go(func() {
 		err := d.runOperation(op, r)
 		release() // before anybody hears of the end and asks for more
 		r.finish(err)
@@ -161,11 +157,7 @@ func (d *Daemon) runOperation(op operation, r *run) error {
 	if op.after != nil {
 		err = errors.Join(err, op.after(d.base, err))
 	}
-	if d.base.Err() != nil && err != nil {
-		return err // so it is with what ends it
-	}
-	// It is over, also when the daemon has just been told to end.
-	return errors.Join(err, d.Store.DropRequest(context.WithoutCancel(d.base), op.plan.Name, op.plan.Key))
+	return errors.Join(err, d.Store.DropRequest(d.base, op.plan.Name, op.plan.Key))
 }
 
 func (d *Daemon) forgetRun(r *run) {
@@ -221,12 +213,8 @@ func (d *Daemon) resume(ctx context.Context) error {
 			d.Log.Error("an interrupted job can not be gone on with", "plan", r.Plan, "key", r.Key, "error", err)
 			continue
 		}
-		if _, err := d.launch(ctx, r.Key, build, true); err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			// The stacks are looked after all the same; the next start tries again.
-			d.Log.Error("an interrupted job does not go on", "plan", r.Plan, "key", r.Key, "error", err)
+		if _, err := d.launch(ctx, r.Key, build); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -234,26 +222,15 @@ func (d *Daemon) resume(ctx context.Context) error {
 
 // rebuild makes the operation of a kept request.
 func (d *Daemon) rebuild(r Request) (func() operation, error) {
-	if isTransition(r.Plan) {
-		return decoded(r, d.resumedOperation)
-	}
 	switch r.Plan {
 	case "stack-start":
 		return decoded(r, d.startOperation)
-	case "stack-recover":
-		return decoded(r, d.recoverOperation)
 	case "stack-restart":
 		return decoded(r, d.restartOperation)
 	case "stack-hosts":
 		return decoded(r, d.hostsOperation)
 	case "stack-remove":
 		return decoded(r, d.removeOperation)
-	case "backup-dump", "backup-full":
-		return decoded(r, d.backupOperation)
-	case "backup-check", "backup-prune":
-		return decoded(r, d.upkeepOperation)
-	case "backup-drill":
-		return decoded(r, d.drillOperation)
 	default:
 		return nil, fmt.Errorf("plan %q is not known here", r.Plan)
 	}

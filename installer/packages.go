@@ -19,9 +19,6 @@ func packagesFor(f Facts) []string {
 	if f.TimeDaemon == "" || f.TimeDaemon == "systemd-timesyncd" {
 		list = append(list, "systemd-timesyncd")
 	}
-	if f.SSHClient {
-		list = append(list, "openssh-client")
-	}
 	slices.Sort(list)
 	return list
 }

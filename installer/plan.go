@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"rochdale/appliance"
@@ -114,14 +115,16 @@ func firstRecord(f Facts) *Record {
 
 // programName is the folder of this binary under versions/.
 func (i *install) programName() string {
-	return i.o.Version + "-" + i.f.Program.Digest[:shortDigest]
+	return i.o.Version + "-" + i.f.Program.Digest[:8]
 }
 
 func (i *install) program() (step.Step, bool) {
-	folder, file := i.versions(i.programName()), i.binary(i.programName())
-	links := map[string]string{i.at("usr/local/bin/rochdale"): "../lib/rochdale/daemon"}
-	for _, l := range unitLinks() {
-		links[i.link(l.name)] = target(i.programName())
+	folder := filepath.Join(i.Paths.Programs(), "versions", i.programName())
+	file := filepath.Join(folder, "rochdale")
+	links := map[string]string{
+		filepath.Join(i.Paths.Programs(), "daemon"): filepath.Join("versions", i.programName(), "rochdale"),
+		filepath.Join(i.Paths.Programs(), "edge"):   filepath.Join("versions", i.programName(), "rochdale"),
+		i.at("usr/local/bin/rochdale"):              "../lib/rochdale/daemon",
 	}
 	return step.Step{
 		ID: "program",

@@ -26,7 +26,6 @@ type Doctor struct {
 	Certificates Certificates
 	Network      Network
 	Reconciled   Reconciled
-	OwnUpdates   OwnUpdates
 	// Watched are the units that have to be active.
 	Watched []string
 }
@@ -114,7 +113,6 @@ func checks() []check {
 		{"reconcile", reconciled},
 		{"updates", updates},
 		{"reboot", reboot},
-		{"own", own},
 		{"backup", backup},
 	}
 }

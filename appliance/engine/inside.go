@@ -64,7 +64,8 @@ func run(ctx context.Context, c *client.Client, id string, argv []string, out, e
 		}
 		return 0, err
 	}
-	return exitCode(ctx, c, made.ID)
+	i, err := c.ContainerExecInspect(ctx, made.ID)
+	return i.ExitCode, err
 }
 
 // Logs implements [appliance.Inside]. Following ends with ctx or with the

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -211,4 +212,12 @@ func get(t *testing.T, c appliance.Container, path string) []byte {
 	body, err := io.ReadAll(resp.Body)
 	must(t, err)
 	return body
+}
+
+func problem(err error) *appliance.Error {
+	var p *appliance.Error
+	if errors.As(err, &p) {
+		return p
+	}
+	return &appliance.Error{}
 }

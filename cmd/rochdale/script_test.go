@@ -11,9 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +21,6 @@ import (
 	"rochdale/appliance/api"
 	"rochdale/appliance/state"
 	"rochdale/appliance/step"
-	"rochdale/stacks/bundle"
 )
 
 func TestMain(m *testing.M) {
@@ -35,8 +32,7 @@ func TestMain(m *testing.M) {
 //
 // Beside testscript's own commands there are: "code N COMMAND" wants the exit
 // code N; "json FIELD=VALUE..." looks into the last line that was printed; "box"
-// makes a machine on which a stack was installed; "bundle FILE" writes a bundle of
-// the delivery stack whose image does not travel; "daemon" answers for the box's
+// makes a machine on which a stack was installed; "daemon" answers for its
 // daemon until the script ends.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -47,7 +43,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": scriptCode, "json": scriptJSON, "box": scriptBox, "bundle": scriptBundle, "daemon": scriptDaemon,
+			"code": scriptCode, "json": scriptJSON, "box": scriptBox, "daemon": scriptDaemon,
 		},
 	})
 }
@@ -94,7 +90,7 @@ func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 // scriptBox makes what an installation leaves on the disk, in the real format.
 func scriptBox(ts *testscript.TestScript, neg bool, args []string) {
 	paths := appliance.Paths{Root: ts.Getenv("ROCHDALE_ROOT")}
-	for _, dir := range []string{paths.ConfigDir(), paths.Var(), paths.Run(), paths.Bundles("delivery")} {
+	for _, dir := range []string{paths.ConfigDir(), paths.Var(), paths.Run()} {
 		ts.Check(os.MkdirAll(dir, 0o700))
 	}
 	config := appliance.Config{
@@ -110,21 +106,6 @@ func scriptBox(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(db.CloseFile())
 }
 
-func scriptBundle(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("use: bundle FILE")
-	}
-	digest := "sha256:" + strings.Repeat("5", 64)
-	img := bundle.Image{
-		Name: "coop", Arch: runtime.GOARCH, From: "registry.example/coop@" + digest,
-		ManifestDigest: digest, ConfigDigest: digest, DiffIDs: []string{digest},
-	}
-	f, err := os.Create(ts.MkAbs(args[0]))
-	ts.Check(err)
-	_, err = bundle.Build(context.Background(), os.DirFS(filepath.Join("..", "..", "stacks", "catalog", "delivery")), []bundle.Image{img}, f)
-	ts.Check(errors.Join(err, f.Close()))
-}
-
 func exampleRelease() appliance.Release {
 	at := time.Date(2027, 1, 31, 18, 0, 0, 0, time.UTC)
 	return appliance.Release{Stack: "delivery", Digest: "sha256:" + fmt.Sprintf("%064d", 1), Version: "1.4.0", Generation: 1, Committed: at}
@@ -136,7 +117,7 @@ func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	l, err := api.Listen(ctx, appliance.Paths{Root: ts.Getenv("ROCHDALE_ROOT")}.DaemonSocket())
 	ts.Check(err)
 	ended := make(chan error, 1)
-	go func() { ended <- api.Serve(ctx, l, exampleDaemon{exampleRecovery(ts)}, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- api.Serve(ctx, l, exampleDaemon{}, slog.New(slog.DiscardHandler)) }()
 	ts.Defer(func() {
 		stop()
 		ts.Check(<-ended)
@@ -145,7 +126,7 @@ func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
 
 // exampleDaemon answers as a healthy box with one stack, whose restart fails
 // when the stack is called "broken".
-type exampleDaemon struct{ api.KitDaemon }
+type exampleDaemon struct{}
 
 var _ api.Daemon = exampleDaemon{}
 

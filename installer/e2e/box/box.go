@@ -206,8 +206,10 @@ type Status struct {
 	Stacks  []struct {
 		Name, Version, State, URL string
 	} `json:"stacks"`
-	Findings []Finding `json:"findings"`
-	Memory   struct {
+	Findings []struct {
+		ID, Severity, Title, Why, Fix string
+	} `json:"findings"`
+	Memory struct {
 		Units, Containers map[string]int64
 	} `json:"memory_bytes"`
 	Certificates []struct {
@@ -215,11 +217,6 @@ type Status struct {
 		NotAfter time.Time `json:"not_after"`
 		Issuer   string
 	} `json:"certificates"`
-}
-
-// Finding is something that a person should know or do.
-type Finding struct {
-	ID, Severity, Title, Why, Fix string
 }
 
 // Status asks the box how it is.
