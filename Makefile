@@ -12,13 +12,13 @@ go_build = CGO_ENABLED=0 GOOS=linux GOARCH=$(patsubst armv7,arm,$(1)) GOARM=7 go
 
 LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # What the tests need from Debian beside what installer/testhost brings by itself.
-TEST_PACKAGES := postgresql-15 gcc libc6-dev chromium nftables iproute2
+TEST_PACKAGES := postgresql-15 gcc libc6-dev chromium nftables iproute2 openssh-server rclone
 
 # A test that fails in a pipe fails.
 SHELL := bash
 .SHELLFLAGS := -eo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: build dist demo test lint test-arm64 torture bench bench-install FORCE
+.PHONY: build dist demo test lint test-arm64 torture bench bench-backup bench-install FORCE
 
 # Fills the folders that are embedded, and links a program: architecture, bundle, file.
 define program
@@ -48,17 +48,17 @@ demo: build
 test: build lint
 	go test -race -timeout 20m ./...
 	cd backups/restic && go vet ./... && go test ./...
-	go test -tags e2e -count=1 -timeout 40m -v -run '$(or $(RUN),.)' ./installer/e2e
+	go test -tags e2e -count=1 -timeout 60m -v -run '$(or $(RUN),.)' ./installer/e2e
 
 # go vet with every build tag, and golangci-lint.
 lint:
 	$(prepare)
-	go vet -tags 'e2e failpoints arm64vm' ./...
+	go vet -tags 'e2e failpoints arm64vm powercut' ./...
 	dist/tools/golangci-lint run ./...
 
 # The long campaigns: the whole kill matrix, 200 swaps, every machine test.
 torture: build
-	ROCHDALE_TORTURE=1 go test -tags e2e -count=1 -timeout 6h -v -run '$(or $(RUN),.)' ./installer/... 2>&1 | tee dist/torture.log
+	ROCHDALE_TORTURE=1 go test -tags 'e2e powercut' -count=1 -timeout 6h -v -run '$(or $(RUN),.)' ./installer/... 2>&1 | tee dist/torture.log
 
 # Installation on an emulated arm64 Debian: real kernel, cgroup v2, AppArmor.
 test-arm64: dist
@@ -67,6 +67,9 @@ test-arm64: dist
 # Go benchmarks of the rooms, and an installation measured step by step.
 bench:
 	go test -run '^$$' -bench . -benchmem ./appliance/... ./stacks/...
+# Our backup and restore against restic by hand, on the same data in the same run.
+bench-backup:
+	go test -run '^$$' -bench AgainstRestic -benchtime 5x ./backups
 bench-install: build
 	go run ./installer/e2e/benchinstall $(SUITES)
 

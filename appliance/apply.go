@@ -14,7 +14,6 @@ import (
 
 	"rochdale/appliance/host"
 	"rochdale/appliance/step"
-	"rochdale/stacks"
 )
 
 // ApplyRequest asks for a stack to run.
@@ -169,7 +168,7 @@ func newestGeneration(dir string) (newest int64, err error) {
 // databases starts the services that others keep their rows in, so that they
 // can be migrated before anything else runs.
 func (s *start) databases(ctx context.Context, _ step.Report) error {
-	return s.ensure(ctx, s.c, func(x stacks.Service) bool { return x.Shared })
+	return s.ensure(ctx, s.c, isShared)
 }
 
 func (s *start) migrate(ctx context.Context, report step.Report) error {
@@ -186,7 +185,7 @@ func (s *start) migrate(ctx context.Context, report step.Report) error {
 }
 
 func (s *start) start(ctx context.Context, _ step.Report) error {
-	return s.ensure(ctx, s.c, func(stacks.Service) bool { return true })
+	return s.ensure(ctx, s.c, everything)
 }
 
 // commit is the moment from which the stack runs, whatever happens next.

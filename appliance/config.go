@@ -28,6 +28,21 @@ type Config struct {
 	TLS      TLSConfig              `yaml:"tls"`
 	Stacks   map[string]StackConfig `yaml:"stacks"`
 	Updates  UpdatesConfig          `yaml:"updates"`
+	Backups  BackupsConfig          `yaml:"backups,omitempty"`
+}
+
+// BackupsConfig is about the copies of everything.
+type BackupsConfig struct {
+	// Repositories are those beside the one on the box itself, by name.
+	Repositories map[string]RepositoryConfig `yaml:"repositories,omitempty"`
+}
+
+// RepositoryConfig is where a repository is. Its password and the credentials of
+// the other side are files beside the document: backups/NAME.password and
+// backups/NAME.env.
+type RepositoryConfig struct {
+	URL     string   `yaml:"url"`
+	Options []string `yaml:"options,omitempty"` // restic's own
 }
 
 // RootPath is where, over HTTP, a box with its own authority offers the root
@@ -118,6 +133,9 @@ func (c Config) Validate() error {
 	if err := c.TLS.validate(); err != nil {
 		return err
 	}
+	if err := c.Backups.validate(); err != nil {
+		return err
+	}
 	return c.validateStacks()
 }
 
@@ -137,7 +155,7 @@ func (t TLSConfig) validate() error {
 func (c Config) validateStacks() error {
 	owner := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.Stacks)) {
-		if !StackName(name) {
+		if !StackName(name) || IsDrill(name) {
 			return invalidValue("stacks", name, "delivery")
 		}
 		if n := len(c.Stacks[name].Aliases); n > MaxAliases {

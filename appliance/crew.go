@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -83,9 +84,18 @@ func (d *Daemon) box(stack string, m stacks.Manifest, n Network) (stacks.Box, er
 	return b, nil
 }
 
+// told is the box with what belongs to the release's generation.
+func (c *crew) told() stacks.Box {
+	box := c.box
+	if db, ok := c.server(); ok {
+		box.Database = DatabaseName(db, c.release.Generation)
+	}
+	return box
+}
+
 // settings is the fingerprint of what the containers are told; see [Release].
 func (c *crew) settings() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q", c.box))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q", c.told()))
 	return hex.EncodeToString(sum[:8])
 }
 
@@ -107,12 +117,12 @@ func (c *crew) spec(s stacks.Service, suffix string) (ContainerSpec, error) {
 	if !ok {
 		return ContainerSpec{}, fmt.Errorf("service %s: the bundle has no image %q for this machine", s.Name, s.Image)
 	}
-	env, err := s.Environment(c.box)
+	env, err := s.Environment(c.told())
 	if err != nil {
 		return ContainerSpec{}, err
 	}
 	spec := ContainerSpec{
-		Stack: c.release.Stack, Service: s, User: c.bundle.Stack.Manifest.User, Digest: c.release.Digest,
+		Stack: c.release.Stack, Service: s, User: c.bundle.Stack.Manifest.User, Digest: c.digest(s),
 		Generation: c.generation(s), Image: ref, Env: env, Suffix: suffix, Volumes: map[string]string{},
 	}
 	for _, m := range s.Mounts {
@@ -131,7 +141,27 @@ func (c *crew) spec(s stacks.Service, suffix string) (ContainerSpec, error) {
 // belongs tells whether the container is one of this release's.
 func (c *crew) belongs(x Container) bool {
 	s, known := c.service(x.Service)
-	return known && x.Stack == c.release.Stack && x.Digest == c.release.Digest && x.Generation == c.generation(s)
+	return known && x.Stack == c.release.Stack && x.Digest == c.digest(s) && x.Generation == c.generation(s)
+}
+
+// digest is what the container of a service is known by: the bundle, or for a
+// shared service what it is made from. A database server that is the same in two
+// releases runs on when one follows the other.
+func (c *crew) digest(s stacks.Service) string {
+	if !s.Shared {
+		return c.release.Digest
+	}
+	of, err := json.Marshal(s)
+	if err != nil {
+		return c.release.Digest // a service is plain data; this can not be
+	}
+	for _, img := range c.bundle.Images {
+		if img.Name == s.Image {
+			of = fmt.Appendf(of, " %s %q", img.ConfigDigest, img.DiffIDs)
+		}
+	}
+	sum := sha256.Sum256(of)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // generation is the one that a service's container is made for; 0 for a shared
@@ -143,9 +173,10 @@ func (c *crew) generation(s stacks.Service) int64 {
 	return c.release.Generation
 }
 
-// shared tells whether a volume belongs to a service that serves all generations.
+// shared tells whether all generations have one volume: that of a service which
+// serves all of them, or one whose files never change.
 func (c *crew) shared(volume string) bool {
-	return slices.ContainsFunc(c.services(), func(s stacks.Service) bool {
+	return c.bundle.Stack.Manifest.Data[volume].Immutable || slices.ContainsFunc(c.services(), func(s stacks.Service) bool {
 		return s.Shared && slices.ContainsFunc(s.Mounts, func(m stacks.Mount) bool { return m.Volume == volume })
 	})
 }

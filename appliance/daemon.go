@@ -23,7 +23,9 @@ type Daemon struct {
 	config configuration
 	routes *routing
 	views  views
-	opened sync.Map     // Bundle by stack and digest
+	opened sync.Map // Bundle by stack and digest
+	dumped dumped   // what the last backup of databases saw
+	kits   *keeping
 	beat   atomic.Int64 // when the loop last came by, Unix nanoseconds
 	wake   chan struct{}
 	// resumed is closed when interrupted jobs hold their lanes again; nobody is
@@ -45,7 +47,7 @@ func New(p Parts) *Daemon {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{Parts: p, files: host.NewFiles(), lanes: newLanes(), runs: newRuns(), wake: make(chan struct{}, 1), resumed: make(chan struct{})}
+	d := &Daemon{Parts: p, files: host.NewFiles(), lanes: newLanes(), runs: newRuns(), kits: newKeeping(), wake: make(chan struct{}, 1), resumed: make(chan struct{})}
 	d.base, d.end = context.WithCancel(context.Background())
 	d.routes = newRouting(p.Store, p.Edge)
 	_ = d.config.load(p.Paths, d.files) // a finding says what is wrong with it
@@ -71,6 +73,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer loops.Wait()
 	loops.Go(func() { d.keepRouting(ctx) })
 	loops.Go(func() { d.keepSchedule(ctx) })
+	loops.Go(func() { d.keepKit(ctx) })
 	d.keepReconciling(ctx)
 	return nil
 }

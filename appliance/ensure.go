@@ -36,6 +36,11 @@ func (d *Daemon) ensure(ctx context.Context, c *crew, wanted func(stacks.Service
 	return nil
 }
 
+// everything wants all services, isShared those that serve all generations.
+func everything(stacks.Service) bool { return true }
+
+func isShared(s stacks.Service) bool { return s.Shared }
+
 // reuse gives the name of the last container, which ended, or a new one: a
 // container that is started again keeps its log.
 func reuse(ended []Container) string {
@@ -98,17 +103,20 @@ func (c *crew) volumes() map[string]bool {
 	return names
 }
 
-// migration is what the migrator is asked for; ok is false for a stack without
-// migrations of ours to run.
+// migration is what the migrator is asked for; ok is false for a stack that has
+// no migrations of ours to run, and no server in which a database must be made.
 func (d *Daemon) migration(ctx context.Context, c *crew) (r MigrateRequest, ok bool, err error) {
 	m := c.bundle.Stack.Manifest
-	if m.Migrations.Dir == "" {
+	db, ok := c.server()
+	r = MigrateRequest{Stack: c.release.Stack, User: m.User, Generation: c.release.Generation}
+	if m.Migrations.Dir != "" {
+		db, ok = m.Databases[m.Migrations.Database], true
+		r.Migrations = filepath.Join(c.bundle.Dir, filepath.FromSlash(m.Migrations.Dir))
+	}
+	if !ok {
 		return r, false, nil
 	}
-	db := m.Databases[m.Migrations.Database]
-	r = MigrateRequest{
-		Stack: c.release.Stack, User: m.User, Database: db, Migrations: filepath.Join(c.bundle.Dir, filepath.FromSlash(m.Migrations.Dir)),
-	}
+	r.Database = db
 	if db.Engine != "postgres" {
 		r.VolumeDir = c.volume(db.Volume)
 		return r, true, nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"rochdale/appliance/step"
+	"rochdale/stacks"
 )
 
 // stackUser is who the stack of these tests runs as. They need root, because
@@ -93,5 +94,37 @@ func TestASwappedVolumeIsNotFollowed(t *testing.T) {
 			t.Errorf("a link was taken for a volume: %v", err)
 		}
 		wantOwned(t, foreign, os.Getuid(), 0o755)
+	})
+}
+
+// TestImmutableVolumesAreShared has a volume whose files never change beside the
+// one with the database.
+func TestImmutableVolumesAreShared(t *testing.T) {
+	b := newBench(t)
+	stack := &b.bundles.bundle.Stack
+	stack.Manifest.User = stackUser
+	stack.Manifest.Data = map[string]stacks.Volume{"photos": {Immutable: true}, "data": {}}
+	stack.Services[1].Mounts = append(stack.Services[1].Mounts, stacks.Mount{Volume: "photos", Target: "/photos"})
+	synctest.Test(t, func(t *testing.T) {
+		b.t = t
+		b.up()
+		defer func() { b.stop() }()
+		photos, data := b.paths.Shared("delivery", "photos"), b.paths.Volume("delivery", 1, "data")
+		check := func() {
+			t.Helper()
+			if v := b.serving().spec.Volumes; v["photos"] != photos || v["data"] != data {
+				t.Errorf("the container has the volumes %v", v)
+			}
+			wantOwned(t, photos, stackUser, 0o700)
+			wantOwned(t, filepath.Dir(photos), os.Getuid(), 0o711)
+		}
+		check()
+		if _, err := os.Lstat(b.paths.Volume("delivery", 1, "photos")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the generation has photos of its own: %v", err)
+		}
+		if err := b.d.Restart(t.Context(), "delivery", nil); err != nil {
+			t.Fatal(err)
+		}
+		check()
 	})
 }

@@ -72,6 +72,7 @@ func (h *hosting) write(context.Context, step.Report) error {
 	if err := SetHosts(h.Paths, h.files, h.Stack, entry); err != nil {
 		return err
 	}
+	defer h.kits.poke(false)
 	return h.config.load(h.Paths, h.files)
 }
 

@@ -5,6 +5,7 @@ package appliance
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // wholeBox is the lane of operations that need every stack to stand still.
@@ -60,6 +61,28 @@ func (l *lanes) visit(parent context.Context, stack string) (ctx context.Context
 	ctx, cancel := context.WithCancel(parent)
 	free := l.hold(stack, &hold{what: "reconcile", yield: cancel})
 	return ctx, func() { cancel(); free() }, true
+}
+
+// settled waits until no operation holds the lane of the stack, at most for the
+// given time.
+func (l *lanes) settled(ctx context.Context, stack string, most time.Duration) error {
+	bounded, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	for {
+		l.mu.Lock()
+		other := l.blocking(stack)
+		l.mu.Unlock()
+		if other == nil || other.yield != nil {
+			return nil
+		}
+		select {
+		case <-other.gone:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-bounded.Done():
+			return Problem("daemon.busy", nil, "stack", stack, "job", other.what).WithCode(ExitLocked)
+		}
+	}
 }
 
 // hold is called with mu held.

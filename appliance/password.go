@@ -11,16 +11,24 @@ import (
 	"path/filepath"
 
 	"rochdale/appliance/host"
+	"rochdale/stacks"
 )
+
+// server is the database that the release has in a PostgreSQL of its own; there
+// is at most one.
+func (c *crew) server() (db stacks.Database, ok bool) {
+	for _, db := range c.bundle.Stack.Manifest.Databases {
+		if db.Engine == stacks.Postgres {
+			return db, true
+		}
+	}
+	return stacks.Database{}, false
+}
 
 // postgres tells whether the release keeps rows in a PostgreSQL of its own.
 func (c *crew) postgres() bool {
-	for _, db := range c.bundle.Stack.Manifest.Databases {
-		if db.Engine == "postgres" {
-			return true
-		}
-	}
-	return false
+	_, ok := c.server()
+	return ok
 }
 
 // password makes the password of the stack's PostgreSQL, once. Its containers

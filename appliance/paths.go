@@ -67,6 +67,37 @@ func (p Paths) DatabasePassword(stack string) string {
 	return filepath.Join(p.Stack(stack), "secrets", "database-password")
 }
 
+// Secrets is the folder of a stack's secrets.
+func (p Paths) Secrets(stack string) string { return filepath.Join(p.Stack(stack), "secrets") }
+
+// Backups is where the box keeps its own repository and prepares snapshots.
+func (p Paths) Backups() string { return p.at("var/lib/rochdale/backup") }
+
+// Stage is where a snapshot of a kind is prepared.
+func (p Paths) Stage(kind BackupKind) string {
+	return filepath.Join(p.Backups(), "stage", string(kind))
+}
+
+// BoxRepository is the repository on the box itself.
+func (p Paths) BoxRepository() string { return filepath.Join(p.Backups(), "box") }
+
+// RepositoryPassword is the password of a repository; only root can read it.
+func (p Paths) RepositoryPassword(name string) string {
+	return filepath.Join(p.ConfigDir(), "backups", name+".password")
+}
+
+// RepositoryEnv holds the credentials of the other side of a repository, lines
+// NAME=VALUE; it need not be there.
+func (p Paths) RepositoryEnv(name string) string {
+	return filepath.Join(p.ConfigDir(), "backups", name+".env")
+}
+
+// Restored is where a snapshot is laid out before it is used: on the file system
+// of the stack's data, so that it can be moved there.
+func (p Paths) Restored(stack, id string) string {
+	return filepath.Join(p.Stack(stack), "restored", id)
+}
+
 // MachineID tells this machine from all others.
 func (p Paths) MachineID() string { return p.at("etc/machine-id") }
 

@@ -72,10 +72,13 @@ type ContainerSpec struct {
 	Suffix string
 }
 
-// Probe is a port and a path in a container.
+// Probe is a port and a path in a container, and what must come back.
 type Probe struct {
-	Port int
-	Path string
+	Port   int
+	Path   string
+	Status int // 0: 200
+	// Contains is a text that must be in the first MiB of the answer; "" for any.
+	Contains string
 }
 
 // NewSuffix gives six random characters for the name of a container.
@@ -198,7 +201,11 @@ type MigrateRequest struct {
 	Stack    string
 	User     int // uid and gid that the migrations run with
 	Database stacks.Database
-	// Migrations is the folder of goose migrations on this machine.
+	// Generation of the stack's data; a database in a server is named after it
+	// and made when it is not there.
+	Generation int64
+	// Migrations is the folder of goose migrations on this machine; "" when the
+	// database is only to be there.
 	Migrations string
 	// VolumeDir is the host folder of Database.Volume, for sqlite.
 	VolumeDir string
@@ -252,6 +259,8 @@ type Bundle struct {
 	Images []Image
 	// Dir holds its files as they were built: stack.yaml, migrations, ...
 	Dir string
+	// Folder is all of the unpacked bundle, images too; it is named after the digest.
+	Folder string
 }
 
 // Bundles brings bundles onto the disk and opens them.
@@ -286,6 +295,15 @@ type Meter interface {
 	Memory(ctx context.Context) (map[string]int64, error)
 }
 
+// Space tells how much room there is on the machine, in bytes.
+type Space interface {
+	// Free is what root may still write on the file system of the folder, or of
+	// the nearest folder above it that is there.
+	Free(path string) (int64, error)
+	// Memory is what programs can still have without swapping.
+	Memory() (int64, error)
+}
+
 // Parts are what cmd joins to a [Daemon].
 type Parts struct {
 	Paths    Paths
@@ -294,6 +312,11 @@ type Parts struct {
 	Edge     Edge
 	Migrator Migrator
 	Bundles  Bundles
+	Data     Data
+	Space    Space
+	Vault    Vault
+	Shelf    Shelf // nil: nothing is kept beside repositories
+	Kits     Kits  // nil: there is no recovery kit
 	Checks   []Check
 	Meter    Meter
 	Log      *slog.Logger

@@ -26,6 +26,7 @@ func onPostgres() appliance.Bundle {
 	db := &b.Stack.Services[0]
 	db.Mounts = []stacks.Mount{{Volume: "rows", Target: "/var/lib/postgresql/data"}}
 	db.Health = &stacks.Health{Test: []string{"pg_isready"}}
+	b.Stack.Services[1].Env["DATABASE"] = "postgres://coop@cache/${ROCHDALE_DATABASE}"
 	return b
 }
 
@@ -47,7 +48,7 @@ func TestStackOnPostgreSQL(t *testing.T) {
 		defer func() { b.stop() }()
 		db, file := b.engine.running("cache")[0], b.paths.DatabasePassword("delivery")
 		want := []appliance.MigrateRequest{{
-			Stack: "delivery", User: stackUser, Database: onPostgres().Stack.Manifest.Databases["main"],
+			Stack: "delivery", User: stackUser, Database: onPostgres().Stack.Manifest.Databases["main"], Generation: 1,
 			Migrations: b.migrator.asked[0].Migrations, Address: db.Address + ":5432", PasswordFile: file,
 		}}
 		if fmt.Sprint(b.migrator.asked) != fmt.Sprint(want) {
@@ -62,6 +63,9 @@ func TestStackOnPostgreSQL(t *testing.T) {
 		wantOwned(t, filepath.Dir(rows), os.Getuid(), 0o711)
 		wantOwned(t, b.paths.Volume("delivery", 1, "data"), stackUser, 0o700)
 		web := b.serving()
+		if got := web.spec.Env["DATABASE"]; got != "postgres://coop@cache/coop_g1" {
+			t.Errorf("the service is told the database %q", got)
+		}
 		if err := b.d.Restart(t.Context(), "delivery", nil); err != nil {
 			t.Fatal(err)
 		}
@@ -136,8 +140,24 @@ func TestNeverTwoServers(t *testing.T) {
 		if want := []string{"stop cache after 3s", "remove cache", "start cache"}; !slices.Equal(said, want) {
 			t.Errorf("what happened to the server: %q, want %q", said, want)
 		}
-		if now := b.engine.running("cache"); len(now) != 1 || now[0].Digest != digest1 {
+		if now := b.engine.running("cache"); len(now) != 1 || now[0].Digest != db.Digest {
 			t.Errorf("servers %+v", now)
+		}
+	})
+}
+
+// TestDatabaseWithoutMigrations is a stack that migrates by itself: the database
+// of its generation has to be there all the same.
+func TestDatabaseWithoutMigrations(t *testing.T) {
+	b := newBench(t)
+	b.bundles.bundle = onPostgres()
+	b.bundles.bundle.Stack.Manifest.Migrations = stacks.Migrations{}
+	synctest.Test(t, func(t *testing.T) {
+		b.t = t
+		b.up()
+		defer func() { b.stop() }()
+		if len(b.migrator.asked) != 1 || b.migrator.asked[0].Migrations != "" || b.migrator.asked[0].Generation != 1 || b.migrator.asked[0].Address == "" {
+			t.Errorf("asked for %+v", b.migrator.asked)
 		}
 	})
 }

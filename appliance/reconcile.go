@@ -31,7 +31,8 @@ func (d *Daemon) reconcileAll(ctx context.Context, wait *sync.WaitGroup) {
 	}
 }
 
-// stackNames are the stacks of the rows, and those of stray containers.
+// stackNames are the stacks of the rows, and those of stray containers. A copy that
+// is drilled belongs to its drill.
 func (d *Daemon) stackNames(ctx context.Context) ([]string, error) {
 	rows, err := d.Store.Releases(ctx)
 	if err != nil {
@@ -40,7 +41,7 @@ func (d *Daemon) stackNames(ctx context.Context) ([]string, error) {
 	seen := map[string]bool{}
 	var names []string
 	add := func(name string) {
-		if !seen[name] {
+		if !seen[name] && !IsDrill(name) {
 			seen[name] = true
 			names = append(names, name)
 		}

@@ -146,7 +146,11 @@ func (d *Daemon) hosts(releases []Release) (map[string]Host, bool) {
 		if !seen {
 			return nil, false
 		}
-		hosts[entry.Domain] = Host{Stack: r.Stack, Upstream: upstream, Gate: Gate{Mode: GateOpen}}
+		gate := Gate{Mode: GateOpen}
+		if v, _ := d.views.get(r.Stack); v.Gate.Mode != "" {
+			gate = v.Gate
+		}
+		hosts[entry.Domain] = Host{Stack: r.Stack, Upstream: upstream, Gate: gate}
 		for _, alias := range entry.Aliases {
 			hosts[alias] = Host{Stack: r.Stack, RedirectTo: entry.Domain, Gate: Gate{Mode: GateOpen}}
 		}

@@ -108,25 +108,29 @@ func (d *Daemon) perform(ctx context.Context, stack string, build func() operati
 	case <-d.base.Done():
 		return context.Cause(d.base) //nolint:contextcheck // the daemon ends, whoever asks
 	}
-	r, err := d.launch(ctx, stack, build)
+	r, err := d.launch(ctx, stack, build, false)
 	if err != nil {
 		return err
 	}
 	return r.follow(ctx, watch)
 }
 
-func (d *Daemon) launch(ctx context.Context, stack string, build func() operation) (*run, error) {
+// launch starts an operation. What was asked for is kept first, unless that was
+// done by an earlier process: a full disk must not keep it from cleaning up.
+func (d *Daemon) launch(ctx context.Context, stack string, build func() operation, isKept bool) (*run, error) {
 	op := build()
 	release, err := d.lanes.take(ctx, stack, op.plan.Name)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.keepRequest(ctx, op); err != nil {
-		release()
-		return nil, err
+	if !isKept {
+		if err := d.keepRequest(ctx, op); err != nil {
+			release()
+			return nil, err
+		}
 	}
 	r := newRun()
-	d.jobs.Go(func() {
+	d.jobs.Go(func() { //nolint:contextcheck // a job is the daemon's, and outlives who asked for it
 		err := d.runOperation(op, r)
 		release() // before anybody hears of the end and asks for more
 		r.finish(err)
@@ -157,7 +161,11 @@ func (d *Daemon) runOperation(op operation, r *run) error {
 	if op.after != nil {
 		err = errors.Join(err, op.after(d.base, err))
 	}
-	return errors.Join(err, d.Store.DropRequest(d.base, op.plan.Name, op.plan.Key))
+	if d.base.Err() != nil && err != nil {
+		return err // so it is with what ends it
+	}
+	// It is over, also when the daemon has just been told to end.
+	return errors.Join(err, d.Store.DropRequest(context.WithoutCancel(d.base), op.plan.Name, op.plan.Key))
 }
 
 func (d *Daemon) forgetRun(r *run) {
@@ -213,8 +221,12 @@ func (d *Daemon) resume(ctx context.Context) error {
 			d.Log.Error("an interrupted job can not be gone on with", "plan", r.Plan, "key", r.Key, "error", err)
 			continue
 		}
-		if _, err := d.launch(ctx, r.Key, build); err != nil {
-			return err
+		if _, err := d.launch(ctx, r.Key, build, true); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			// The stacks are looked after all the same; the next start tries again.
+			d.Log.Error("an interrupted job does not go on", "plan", r.Plan, "key", r.Key, "error", err)
 		}
 	}
 	return nil
@@ -222,15 +234,26 @@ func (d *Daemon) resume(ctx context.Context) error {
 
 // rebuild makes the operation of a kept request.
 func (d *Daemon) rebuild(r Request) (func() operation, error) {
+	if isTransition(r.Plan) {
+		return decoded(r, d.resumedOperation)
+	}
 	switch r.Plan {
 	case "stack-start":
 		return decoded(r, d.startOperation)
+	case "stack-recover":
+		return decoded(r, d.recoverOperation)
 	case "stack-restart":
 		return decoded(r, d.restartOperation)
 	case "stack-hosts":
 		return decoded(r, d.hostsOperation)
 	case "stack-remove":
 		return decoded(r, d.removeOperation)
+	case "backup-dump", "backup-full":
+		return decoded(r, d.backupOperation)
+	case "backup-check", "backup-prune":
+		return decoded(r, d.upkeepOperation)
+	case "backup-drill":
+		return decoded(r, d.drillOperation)
 	default:
 		return nil, fmt.Errorf("plan %q is not known here", r.Plan)
 	}

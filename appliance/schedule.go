@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -23,19 +24,30 @@ type task struct {
 	Do     func(ctx context.Context) error
 }
 
-// The tasks of the box.
+// The tasks of the box. The long ones are over before the hour in which the
+// machine may restart for security updates, or come after it.
 func (d *Daemon) tasks() []task {
+	upkeep := func(kind BackupKind) func(context.Context) error {
+		return func(ctx context.Context) error { return d.Upkeep(ctx, kind, nil) }
+	}
 	return []task{
 		{Name: "prune", When: "17 3 * * *", Spread: time.Hour, Do: func(ctx context.Context) error {
 			_, err := d.prune(ctx)
 			return err
 		}},
+		{Name: "backup-dump", When: "*/15 * * * *", Spread: 10 * time.Minute, Do: d.dumpIfChanged},
+		{Name: "backup-full", When: "10 0 * * *", Spread: time.Hour, Do: func(ctx context.Context) error { return d.Backup(ctx, BackupFull, "", nil) }},
+		{Name: "backup-drill", When: "10 2 * * *", Spread: 30 * time.Minute, Do: func(ctx context.Context) error { return d.Drill(ctx, DrillRequest{}, nil) }},
+		{Name: "backup-drill-offsite", When: "40 5 3 * *", Spread: time.Hour, Do: d.drillOffsite},
+		{Name: "backup-check", When: "40 4 * * *", Spread: time.Hour, Do: upkeep(BackupCheck)},
+		{Name: "backup-prune", When: "10 7 * * *", Spread: time.Hour, Do: upkeep(BackupPrune)},
 	}
 }
 
-// schedule runs tasks when they are due, one after the other. When a task last
-// ran is kept in state: one that was missed while the machine was off runs once
-// when it is back, however often it was missed.
+// schedule runs tasks when they are due, each by itself: a long one holds up no
+// other, and none overlaps itself. When a task last ran is kept in state: one that
+// was missed while the machine was off runs once when it is back, however often
+// it was missed.
 type schedule struct {
 	store interface {
 		LastRun(ctx context.Context, task string) (time.Time, bool, error)
@@ -43,6 +55,29 @@ type schedule struct {
 	}
 	offset func(spread time.Duration) time.Duration
 	failed func(t task, err error)
+	busy   *running
+}
+
+// running are the tasks that run now, by name.
+type running struct {
+	mu    sync.Mutex
+	names map[string]bool
+	wait  sync.WaitGroup
+}
+
+// begin takes a name unless it is taken.
+func (r *running) begin(name string) (end func(), ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.names[name] {
+		return nil, false
+	}
+	r.names[name] = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.names, name)
+	}, true
 }
 
 // tick bounds how late a jump of the clock is noticed.
@@ -50,6 +85,8 @@ const tick = time.Minute
 
 // run never returns before ctx is done.
 func (s schedule) run(ctx context.Context, tasks []task) {
+	s.busy = &running{names: map[string]bool{}}
+	defer s.busy.wait.Wait()
 	for ctx.Err() == nil {
 		for _, t := range tasks {
 			if err := s.once(ctx, t); err != nil && ctx.Err() == nil {
@@ -60,7 +97,7 @@ func (s schedule) run(ctx context.Context, tasks []task) {
 	}
 }
 
-// once runs the task if it is due. A run that failed counts as one: it comes
+// once starts the task if it is due. A run that failed counts as one: it comes
 // back at its next time, not every minute.
 func (s schedule) once(ctx context.Context, t task) error {
 	last, ran, err := s.store.LastRun(ctx, t.Name)
@@ -79,10 +116,21 @@ func (s schedule) once(ctx context.Context, t task) error {
 	if now.Before(due.Add(s.offset(t.Spread))) {
 		return nil
 	}
+	end, free := s.busy.begin(t.Name)
+	if !free {
+		return nil // it is due again and still runs: it comes when it is over
+	}
 	if err := s.store.Ran(ctx, t.Name, now); err != nil {
+		end()
 		return err
 	}
-	return t.Do(ctx)
+	s.busy.wait.Go(func() {
+		defer end()
+		if err := t.Do(ctx); err != nil && ctx.Err() == nil {
+			s.failed(t, err)
+		}
+	})
+	return nil
 }
 
 // next is the first time of a cron line after t.

@@ -24,7 +24,8 @@ type Status struct {
 	MemoryBytes  MemoryStatus  `json:"memory_bytes"`
 	Certificates []Certificate `json:"certificates"`
 	// Jobs are those that run now, or wait to be gone on with.
-	Jobs []Job `json:"jobs"`
+	Jobs    []Job        `json:"jobs"`
+	Backups BackupStatus `json:"backups"`
 }
 
 // StackStatus is how one stack is.
@@ -32,8 +33,25 @@ type StackStatus struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	// State is one of running, starting, failing, stopped and unknown.
-	State string `json:"state"`
-	URL   string `json:"url"`
+	State   string        `json:"state"`
+	URL     string        `json:"url"`
+	Updates UpdatesStatus `json:"updates"`
+}
+
+// UpdatesStatus is what was done to take a stack from release to release.
+type UpdatesStatus struct {
+	Running bool     `json:"running"`
+	History []Change `json:"history"` // the newest first; a few
+}
+
+// shownChanges is how much of the history a status has.
+const shownChanges = 5
+
+func updatesStatus(ctx context.Context, r Reader, stack string) (u UpdatesStatus, err error) {
+	all, err := r.Changes(ctx, stack, shownChanges)
+	u.History = append([]Change{}, all...)
+	u.Running = len(all) > 0 && !all[0].Over()
+	return u, err
 }
 
 // MemoryStatus is the memory held, in bytes.
@@ -94,7 +112,13 @@ func StatusFromStore(ctx context.Context, r Reader, c Config, findings []Finding
 			one.State = StateStopped
 		}
 		one.URL = c.URL(row.Stack)
+		if one.Updates, err = updatesStatus(ctx, r, row.Stack); err != nil {
+			return s, err
+		}
 		s.Stacks = append(s.Stacks, one)
+	}
+	if s.Backups, err = backupStatus(ctx, r, Repositories(Paths{}, c)); err != nil {
+		return s, err
 	}
 	jobs, err := r.Jobs(ctx, recentJobs)
 	for _, j := range jobs {
@@ -165,6 +189,9 @@ func (d *Daemon) Findings(ctx context.Context) []Finding {
 	if f := d.routes.finding(); f != nil {
 		all = append(all, *f)
 	}
+	all = append(all, d.watchFindings(ctx)...)
+	all = append(all, d.backupFindings(ctx)...)
+	all = append(all, d.recoveryFindings(ctx)...)
 	all = append(all, d.certificateFindings(ctx)...)
 	for _, c := range d.Checks {
 		bounded, cancel := context.WithTimeout(ctx, askLimit)
@@ -226,6 +253,7 @@ func (d *Daemon) Reload(context.Context) error {
 	}
 	d.Log.Info("the configuration was read")
 	d.routes.poke()
+	d.kits.poke(false)
 	d.Wake()
 	return nil
 }

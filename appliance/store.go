@@ -34,6 +34,15 @@ type Store interface {
 	KeepRequest(ctx context.Context, r Request) error
 	// DropRequest forgets it; one that is not there is no error.
 	DropRequest(ctx context.Context, plan, key string) error
+	// KeepChange keeps a change under its id, as it is now. The oldest ones of
+	// the stack beyond [KeptChanges] are forgotten.
+	KeepChange(ctx context.Context, c Change) error
+	// KeepRun keeps how a run on a repository ended. The oldest ones of its kind
+	// there beyond [KeptRuns] are forgotten.
+	KeepRun(ctx context.Context, r BackupRun) error
+	// CopyTo writes a consistent copy of the whole store to a file that is not
+	// there yet.
+	CopyTo(ctx context.Context, path string) error
 	// Ran keeps when a task of the schedule last ran.
 	Ran(ctx context.Context, task string, at time.Time) error
 }
@@ -51,6 +60,14 @@ type Reader interface {
 	Events(ctx context.Context, job string) ([]step.Event, error)
 	// Requests gives what was asked for and is not finished.
 	Requests(ctx context.Context) ([]Request, error)
+	// Changes gives the newest changes of a stack first, or of all stacks with
+	// stack "", at most limit.
+	Changes(ctx context.Context, stack string, limit int) ([]Change, error)
+	// Change gives one change by its id; ok is false when it is not known.
+	Change(ctx context.Context, id string) (c Change, ok bool, err error)
+	// Runs gives the newest runs of a kind on a repository first, at most limit;
+	// "" stands for any of them.
+	Runs(ctx context.Context, repository string, kind BackupKind, limit int) ([]BackupRun, error)
 	// LastRun tells when a task of the schedule last ran; ok is false for never.
 	LastRun(ctx context.Context, task string) (at time.Time, ok bool, err error)
 }

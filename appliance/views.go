@@ -16,6 +16,8 @@ type view struct {
 	// nobody has found out.
 	Upstream string
 	Seen     bool
+	// Gate is what visitors meet; the zero value is open.
+	Gate     Gate
 	Findings []Finding
 	// Failed counts attempts to start a service that came to nothing.
 	Failed map[string]attempts
@@ -74,6 +76,11 @@ func (v *views) upstream(stack string) (address string, seen bool) {
 // point says where the stack's web service answers.
 func (v *views) point(stack, upstream string) {
 	v.change(stack, func(one *view) { one.Upstream, one.Seen = upstream, true })
+}
+
+// gate says what visitors of the stack meet from the next document on.
+func (v *views) gate(stack string, g Gate) {
+	v.change(stack, func(one *view) { one.Gate = g })
 }
 
 func (v *views) findings() []Finding {

@@ -40,7 +40,7 @@ func words(more ...string) []string {
 func rooms() []room {
 	list := []room{
 		{"cmd", nil},
-		{"cmd/rochdale/...", words("installer", "appliance/...")},
+		{"cmd/rochdale/...", words("installer", "appliance/...", "backups/kit", "backups/shelf")},
 		{"cmd/rochdale-hub/...", []string{"stacks", "stacks/bundle/...", "stacks/hub"}},
 		{"cmd/coop/...", []string{"stacks/coop/..."}},
 		{"installer", words()},
@@ -55,6 +55,7 @@ func rooms() []room {
 		{"stacks/hub/...", []string{"stacks", "stacks/bundle", "stacks/hub/..."}},
 		{"stacks/coop/...", []string{"stacks/coop/..."}},
 		{"backups/...", []string{"backups/..."}},
+		{"backups/restictest", []string{"backups", "appliance/host"}},
 	}
 	for _, tool := range []string{"state", "api", "text", "engine", "edge", "migrate", "update", "doctor", "notify", "dashboard"} {
 		name := "appliance/" + tool + "/..."
@@ -81,6 +82,7 @@ func soles() []sole {
 		{"github.com/theupdateframework/go-tuf", []string{"stacks/hub", "appliance/update"}},
 		{"github.com/spf13/cobra", []string{"cmd/rochdale", "cmd/rochdale-hub", "cmd/coop"}},
 		{"rochdale/stacks/hub", []string{"cmd/rochdale-hub"}},
+		{"rochdale/backups/restictest", []string{"tests"}},
 	}
 }
 

@@ -45,6 +45,7 @@ type Facts struct {
 	DomainError     string       `json:"domain_error,omitempty"`
 	OwnAddresses    []netip.Addr `json:"own_addresses"`
 
+	SSHClient   bool                    `json:"-"` // a repository is reached over SSH
 	Packages    map[string]host.Package `json:"-"`
 	Held        []string                `json:"-"`
 	HalfDone    []string                `json:"half_done_packages"`

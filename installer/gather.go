@@ -30,6 +30,7 @@ func Gather(ctx context.Context, p Probe, o Options) Facts {
 		Systemd:   strings.TrimSpace(string(p.file("/proc/1/comm"))) == "systemd",
 		Container: len(p.file("/run/systemd/container")) > 0,
 		Now:       p.Now,
+		SSHClient: o.SSHClient,
 	}
 	f.Packages = p.packages(ctx)
 	var wait sync.WaitGroup

@@ -27,7 +27,7 @@ func firstAnswer(ctx context.Context, domain string, report step.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, answerBound)
 	defer cancel()
 	for {
-		err := askOnce(ctx, domain)
+		err := AskOnce(ctx, domain)
 		if err == nil {
 			return nil
 		}
@@ -40,7 +40,8 @@ func firstAnswer(ctx context.Context, domain string, report step.Report) error {
 	}
 }
 
-func askOnce(ctx context.Context, domain string) error {
+// AskOnce asks this machine's own web port for the first page of the domain.
+func AskOnce(ctx context.Context, domain string) error {
 	ctx, cancel := context.WithTimeout(ctx, oneAnswer)
 	defer cancel()
 	transport := &http.Transport{

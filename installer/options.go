@@ -31,6 +31,8 @@ type Options struct {
 	Program string
 	// Version labels Program.
 	Version string
+	// SSHClient wants ssh to be there: a recovery reads from the other side of it.
+	SSHClient bool
 	// Stacks are the names that this binary can install.
 	Stacks []string
 }

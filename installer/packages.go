@@ -19,6 +19,9 @@ func packagesFor(f Facts) []string {
 	if f.TimeDaemon == "" || f.TimeDaemon == "systemd-timesyncd" {
 		list = append(list, "systemd-timesyncd")
 	}
+	if f.SSHClient {
+		list = append(list, "openssh-client")
+	}
 	slices.Sort(list)
 	return list
 }

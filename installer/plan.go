@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"rochdale/appliance"
@@ -115,16 +114,14 @@ func firstRecord(f Facts) *Record {
 
 // programName is the folder of this binary under versions/.
 func (i *install) programName() string {
-	return i.o.Version + "-" + i.f.Program.Digest[:8]
+	return i.o.Version + "-" + i.f.Program.Digest[:shortDigest]
 }
 
 func (i *install) program() (step.Step, bool) {
-	folder := filepath.Join(i.Paths.Programs(), "versions", i.programName())
-	file := filepath.Join(folder, "rochdale")
-	links := map[string]string{
-		filepath.Join(i.Paths.Programs(), "daemon"): filepath.Join("versions", i.programName(), "rochdale"),
-		filepath.Join(i.Paths.Programs(), "edge"):   filepath.Join("versions", i.programName(), "rochdale"),
-		i.at("usr/local/bin/rochdale"):              "../lib/rochdale/daemon",
+	folder, file := i.versions(i.programName()), i.binary(i.programName())
+	links := map[string]string{i.at("usr/local/bin/rochdale"): "../lib/rochdale/daemon"}
+	for _, l := range unitLinks() {
+		links[i.link(l.name)] = target(i.programName())
 	}
 	return step.Step{
 		ID: "program",

@@ -116,11 +116,15 @@ func (i *install) applied(name, mark string) bool {
 	return err == nil && r != nil && r.Applied[name] == mark
 }
 
-// unitList are the unit files of daemon and edge.
+// ownUnits are those that start at boot: edge, daemon, and the guard of our own
+// updates, which ends at once while there is none.
+func ownUnits() []string { return append(edgeSockets(), edgeUnit, daemonUnit, GuardUnit) }
+
+// unitList are their files.
 func (i *install) unitList() ([]wanted, error) {
 	var files []wanted
 	var errs []error
-	for _, name := range append(edgeSockets(), edgeUnit, daemonUnit) {
+	for _, name := range ownUnits() {
 		data, err := unit(name)
 		errs = append(errs, err)
 		files = append(files, public(i.unitPath(name), data))
@@ -137,7 +141,7 @@ func (i *install) units() (step.Step, bool) {
 			if unitErr != nil || !there(files...) {
 				return false, unitErr
 			}
-			return i.loaded(ctx, append(edgeSockets(), edgeUnit, daemonUnit)...)
+			return i.loaded(ctx, ownUnits()...)
 		},
 		Do: func(ctx context.Context, _ step.Report) error {
 			if err := i.put(files...); err != nil {
@@ -146,7 +150,7 @@ func (i *install) units() (step.Step, bool) {
 			if err := i.systemd().DaemonReload(ctx); err != nil {
 				return err
 			}
-			return i.systemd().Enable(ctx, append(edgeSockets(), edgeUnit, daemonUnit)...)
+			return i.systemd().Enable(ctx, ownUnits()...)
 		},
 	}, true
 }
@@ -170,27 +174,36 @@ func (i *install) mark(name string, more ...[]byte) (string, error) {
 	return digestParts(append([][]byte{[]byte(i.f.Program.Digest), data}, more...)...), err
 }
 
-func (i *install) edge() (step.Step, bool) {
-	mark := func() (string, error) {
-		_, settings, err := i.configFiles()
-		if err != nil {
-			return "", err
-		}
-		return i.mark(edgeUnit, settings.data, i.f.RootPEM)
+func (i *install) edgeMark() (string, error) {
+	_, settings, err := i.configFiles()
+	if err != nil {
+		return "", err
 	}
+	return i.mark(edgeUnit, settings.data, i.f.RootPEM)
+}
+
+func (i *install) daemonMark() (string, error) {
+	data, err := os.ReadFile(i.Paths.Config())
+	if err != nil {
+		return "", err
+	}
+	return i.mark(daemonUnit, data)
+}
+
+func (i *install) edge() (step.Step, bool) {
 	return step.Step{
 		ID:       "edge",
 		Effects:  effect("starts", append(edgeSockets(), edgeUnit)...),
 		Estimate: 2 * time.Second,
 		Done: func(ctx context.Context) (bool, error) {
-			want, err := mark()
+			want, err := i.edgeMark()
 			if err != nil || !i.applied(edgeUnit, want) {
 				return false, err
 			}
 			return i.running(ctx, append(edgeSockets(), edgeUnit)...)
 		},
 		Do: func(ctx context.Context, _ step.Report) error {
-			want, err := mark()
+			want, err := i.edgeMark()
 			if err != nil {
 				return err
 			}
@@ -204,19 +217,12 @@ func (i *install) edge() (step.Step, bool) {
 }
 
 func (i *install) daemon() (step.Step, bool) {
-	mark := func() (string, error) {
-		data, err := os.ReadFile(i.Paths.Config())
-		if err != nil {
-			return "", err
-		}
-		return i.mark(daemonUnit, data)
-	}
 	return step.Step{
 		ID:       "daemon",
 		Effects:  effect("starts", daemonUnit),
 		Estimate: 2 * time.Second,
 		Done: func(ctx context.Context) (bool, error) {
-			want, err := mark()
+			want, err := i.daemonMark()
 			if err != nil || !i.applied(daemonUnit, want) {
 				return false, err
 			}
@@ -226,7 +232,7 @@ func (i *install) daemon() (step.Step, bool) {
 			return i.Box.Ready(ctx) == nil, nil
 		},
 		Do: func(ctx context.Context, _ step.Report) error {
-			want, err := mark()
+			want, err := i.daemonMark()
 			if err != nil {
 				return err
 			}

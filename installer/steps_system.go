@@ -67,6 +67,7 @@ func (i *install) folderList() ([]folder, error) {
 		{i.Paths.Edge(), edge},
 		{i.Paths.ConfigDir(), host.Attr{Mode: publicDir}},
 		{filepath.Join(i.Paths.ConfigDir(), "secrets"), host.Attr{Mode: privateDir}},
+		{filepath.Join(i.Paths.ConfigDir(), "backups"), host.Attr{Mode: privateDir}}, // people put credentials there before the first backup
 		{filepath.Join(i.Paths.ConfigDir(), "firewall.d"), host.Attr{Mode: publicDir}},
 	}, nil
 }
@@ -75,7 +76,7 @@ func (i *install) folders() (step.Step, bool) {
 	return step.Step{
 		ID: "folders",
 		Effects: effect("creates", filepath.Join(i.Paths.Var(), "stacks"), i.Paths.Edge(),
-			filepath.Join(i.Paths.ConfigDir(), "secrets"), filepath.Join(i.Paths.ConfigDir(), "firewall.d")),
+			filepath.Join(i.Paths.ConfigDir(), "secrets"), filepath.Join(i.Paths.ConfigDir(), "backups"), filepath.Join(i.Paths.ConfigDir(), "firewall.d")),
 		Done: func(context.Context) (bool, error) {
 			list, err := i.folderList()
 			if err != nil {

@@ -13,7 +13,6 @@ import (
 
 	"rochdale/appliance"
 	"rochdale/appliance/host"
-	"rochdale/appliance/host/hosttest"
 	"rochdale/appliance/step"
 )
 
@@ -99,36 +98,6 @@ func TestRecordKeepsWhatWasBefore(t *testing.T) {
 	run(t, s)
 	if r, err = ReadRecord(d.Paths); err != nil || !slices.Contains(r.Before, "docker.io") || !r.Removed.IsZero() {
 		t.Errorf("after an uninstall: %+v, %v", r, err)
-	}
-}
-
-// TestRecordSurvivesPowerCuts: whatever is cut, there is the old record or the
-// new one, and it can be read.
-func TestRecordSurvivesPowerCuts(t *testing.T) {
-	i, d := bench(t)
-	s, _ := i.state()
-	run(t, s)
-	rec, err := hosttest.NewRecorder(d.Paths.Root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := amend(d.Paths, host.Files{Disk: rec}, func(r *Record) { r.Swap = true }); err != nil {
-		t.Fatal(err)
-	}
-	states := 0
-	for c := range rec.Crashes() {
-		states++
-		after := appliance.Paths{Root: t.TempDir()}
-		if err := c.Lay(d.Paths.Root, after.Root); err != nil {
-			t.Fatal(err)
-		}
-		r, err := ReadRecord(after)
-		if err != nil || r == nil || r.Version != "1.2.0" || c.Whole && !r.Swap {
-			t.Fatalf("%v: %+v, %v", c, r, err)
-		}
-	}
-	if states < 15 {
-		t.Errorf("only %d states were tried", states)
 	}
 }
 

@@ -140,8 +140,9 @@ func (u *uninstall) unitStep(id string, units []string, files ...string) (step.S
 	}, true
 }
 
+// daemon goes with the guard of our own updates, which would bring it back.
 func (u *uninstall) daemon() (step.Step, bool) {
-	return u.unitStep("daemon", []string{daemonUnit})
+	return u.unitStep("daemon", []string{GuardUnit, daemonUnit})
 }
 
 // containers come after the daemon, which would start them again.
@@ -277,7 +278,11 @@ func (u *uninstall) program() (step.Step, bool) {
 		ID:      "program",
 		Effects: effect("removes", u.Paths.Programs(), link),
 		Done:    func(context.Context) (bool, error) { return gone(u.Paths.Programs(), link), nil },
-		Do: func(context.Context, step.Report) error {
+		Do: func(ctx context.Context, _ step.Report) error {
+			self := Self{Deps: u.Deps}
+			if err := errors.Join(self.stopPlan(ctx), self.forget(ctx)); err != nil {
+				return err
+			}
 			return errors.Join(u.Files.Remove(link), u.Files.RemoveFolder(u.Paths.Programs()))
 		},
 	}, true

@@ -23,6 +23,7 @@ func (c check) all(m *Manifest, services []Service) {
 		c.volumesAndServices(m)
 	}
 	c.ownServers(m, services)
+	c.generations(m, services)
 	c.databases(m)
 	c.files(m)
 }

@@ -59,3 +59,53 @@ func (c check) ownVolumes(m *Manifest, services []Service, server int) {
 		}
 	}
 }
+
+// generations checks that every generation of the data can be told apart: a
+// PostgreSQL holds each as a database of its own, whose name only the box knows.
+func (c check) generations(m *Manifest, services []Service) {
+	server := c.server(m)
+	told := false
+	for _, s := range services {
+		switch {
+		case !usesDatabaseVariable(s):
+		case server == "" || s.Name == m.Databases[server].Service:
+			c.compose.on("services."+s.Name+".environment", "database-variable", "value", databaseVariable)
+		default:
+			told = true
+		}
+	}
+	if server != "" && !told && c.compose.lines["services"] > 0 {
+		c.manifest.on("databases."+server, "database-unnamed", "value", "${"+databaseVariable+"}")
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Databases)) {
+		if volume := m.Databases[name].Volume; m.Data[volume].Immutable {
+			c.manifest.on("data."+volume, "database-immutable", "value", name)
+		}
+	}
+}
+
+// server is the name of the database that is in a PostgreSQL, "" without one. A
+// second one is a problem: containers are told one name.
+func (c check) server(m *Manifest) (first string) {
+	for _, name := range slices.Sorted(maps.Keys(m.Databases)) {
+		switch {
+		case m.Databases[name].Engine != Postgres:
+		case first == "":
+			first = name
+		default:
+			c.manifest.on("databases."+name, "database-second", "value", first)
+		}
+	}
+	return first
+}
+
+func usesDatabaseVariable(s Service) bool {
+	for _, template := range s.Env {
+		for _, match := range variable().FindAllString(template, -1) {
+			if match == "${"+databaseVariable+"}" {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -41,6 +41,7 @@ func (r *manifestReader) decode(n *yaml.Node) Manifest {
 		"version":     r.version,
 		"title":       r.title,
 		"web":         r.web,
+		"probes":      r.probes,
 		"user":        r.user,
 		"databases":   r.databases,
 		"migrations":  r.migrations,
@@ -115,9 +116,30 @@ func (r *manifestReader) web(n *yaml.Node, path string) {
 	r.mapping(n, path, fields{
 		"service": r.matching(isName, "name", &r.m.Web.Service),
 		"port":    r.integer(1, 65535, &port),
-		"health":  r.matching(regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`).MatchString, "url-path", &r.m.Web.Health),
+		"health":  r.matching(isURLPath, "url-path", &r.m.Web.Health),
 	}, "service", "port", "health")
 	r.m.Web.Port = int(port)
+}
+
+// isURLPath tells whether s is a path on the web without a question in it.
+func isURLPath(s string) bool { return regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`).MatchString(s) }
+
+// maxProbes is how many probes a release may have: visitors wait for them.
+const maxProbes = 20
+
+func (r *manifestReader) probes(n *yaml.Node, path string) {
+	r.list(n, path, maxProbes, func(n *yaml.Node, path string) {
+		p, status := ReleaseProbe{}, int64(200)
+		r.mapping(n, path, fields{
+			"path":   r.matching(isURLPath, "url-path", &p.Path),
+			"status": r.integer(200, 599, &status),
+			"contains": func(n *yaml.Node, path string) {
+				p.Contains, _ = r.text(n, path, 200)
+			},
+		}, "path")
+		p.Status = int(status)
+		r.m.Probes = append(r.m.Probes, p)
+	})
 }
 
 // user leaves out the system's users and the numbers that mean nobody.

@@ -217,6 +217,13 @@ func TestServicesOfAStackOnPostgreSQL(t *testing.T) {
 	if got.Manifest.Databases["main"] != wantDB {
 		t.Errorf("database %+v", got.Manifest.Databases["main"])
 	}
+	probes := []ReleaseProbe{{"/", 200, ""}, {"/about", 303, ""}, {"/shops", 200, "<h1>Shops"}}
+	if !slices.Equal(got.Manifest.Probes, probes) {
+		t.Errorf("probes %+v", got.Manifest.Probes)
+	}
+	if env, err := got.Services[1].Environment(Box{URL: "https://a.example", Database: "coop_g7"}); err != nil || env["COOP_DATABASE"] != "postgres://coop@db:5432/coop_g7" {
+		t.Errorf("environment %v, %v", env, err)
+	}
 	var names []string
 	for _, s := range got.Services {
 		names = append(names, s.Name)

@@ -16,11 +16,13 @@ type Stack struct {
 
 // Manifest is stack.yaml.
 type Manifest struct {
-	Schema    int
-	Name      string
-	Version   string
-	Title     map[string]string // by language: en, es, fr
-	Web       Web
+	Schema  int
+	Name    string
+	Version string
+	Title   map[string]string // by language: en, es, fr
+	Web     Web
+	// Probes are what a release must answer before it may replace the one before.
+	Probes    []ReleaseProbe
 	User      int // uid (and gid) of its containers and of its data
 	Databases map[string]Database
 	// Migrations of the named database; Dir is inside the bundle.
@@ -47,13 +49,24 @@ type Web struct {
 	Health  string // path that answers 200 when the service is ready
 }
 
+// ReleaseProbe is one GET request to the web service of a release that has just
+// started on its data, and what must come back. Redirections are not followed.
+type ReleaseProbe struct {
+	Path   string
+	Status int // 200 unless the manifest says another one
+	// Contains is a text that the answer must have in it; "" for any.
+	Contains string
+}
+
 // Database is where a stack keeps rows.
 type Database struct {
 	Engine  string // "sqlite" or "postgres"
 	Volume  string // sqlite: the volume that holds the file
 	Path    string // sqlite: the file inside the volume
 	Service string // postgres: the service that runs it
-	Name    string // postgres: database and role
+	// Name is the role in the server, for postgres. The database of a generation
+	// is named after it; containers are told its name as ROCHDALE_DATABASE.
+	Name string
 }
 
 // Migrations bring a database to the release's schema.
@@ -65,7 +78,8 @@ type Migrations struct {
 
 // Volume is data that a stack keeps.
 type Volume struct {
-	// Immutable files are content-addressed: shared between generations.
+	// Immutable files are content-addressed: shared between generations, never
+	// copied, and never changed by anybody.
 	Immutable bool
 }
 

@@ -20,7 +20,14 @@ type Box struct {
 	Edge     string // ROCHDALE_EDGE: the address that the edge's connections come from
 	Language string // ROCHDALE_LANGUAGE: en, es or fr
 	Name     string // ROCHDALE_NAME: what the co-op calls itself
+	// Database is ROCHDALE_DATABASE: the name of the stack's database in its own
+	// PostgreSQL. Every generation of the data is a database, so the name changes
+	// with an update. A stack without a PostgreSQL has none.
+	Database string
 }
+
+// databaseVariable is for services beside a PostgreSQL only.
+const databaseVariable = "ROCHDALE_DATABASE"
 
 func (b Box) values() map[string]string {
 	return map[string]string{
@@ -29,6 +36,7 @@ func (b Box) values() map[string]string {
 		"ROCHDALE_EDGE":     b.Edge,
 		"ROCHDALE_LANGUAGE": b.Language,
 		"ROCHDALE_NAME":     b.Name,
+		databaseVariable:    b.Database,
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 
 // Daemon is what the verbs ask for.
 type Daemon interface {
+	KitDaemon
 	Status(ctx context.Context) (appliance.Status, error)
 	Findings(ctx context.Context) []appliance.Finding
 	Jobs(ctx context.Context, limit int) ([]appliance.Job, error)
@@ -32,6 +33,15 @@ type Daemon interface {
 	Link(ctx context.Context, r appliance.LinkRequest) (string, error)
 	Remove(ctx context.Context, stack string, watch func(step.Event)) error
 	Logs(ctx context.Context, r appliance.LogsRequest, w io.Writer) error
+	Update(ctx context.Context, r appliance.UpdateRequest, watch func(step.Event)) (appliance.Change, error)
+	Rollback(ctx context.Context, stack string, watch func(step.Event)) (appliance.Change, error)
+	WouldLose(ctx context.Context, stack string) (appliance.Loss, error)
+	Backup(ctx context.Context, kind appliance.BackupKind, only string, watch func(step.Event)) error
+	Upkeep(ctx context.Context, kind appliance.BackupKind, watch func(step.Event)) error
+	Drill(ctx context.Context, q appliance.DrillRequest, watch func(step.Event)) error
+	Snapshots(ctx context.Context, repository string) ([]appliance.Restorable, error)
+	FindSnapshot(ctx context.Context, r appliance.RestoreRequest) (appliance.Restorable, error)
+	Restore(ctx context.Context, r appliance.RestoreRequest, watch func(step.Event)) (appliance.Change, error)
 }
 
 var _ Daemon = (*appliance.Daemon)(nil)
@@ -106,6 +116,9 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 	m.Handle("POST /v1/logs", stream(func(ctx context.Context, r appliance.LogsRequest, o out) (none, error) {
 		return none{}, d.Logs(ctx, r, o)
 	}))
+	updates(m, d)
+	copies(m, d)
+	recovery(m, d)
 	return guard(m, log)
 }
 

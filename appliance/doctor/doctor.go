@@ -26,6 +26,7 @@ type Doctor struct {
 	Certificates Certificates
 	Network      Network
 	Reconciled   Reconciled
+	OwnUpdates   OwnUpdates
 	// Watched are the units that have to be active.
 	Watched []string
 }
@@ -113,6 +114,7 @@ func checks() []check {
 		{"reconcile", reconciled},
 		{"updates", updates},
 		{"reboot", reboot},
+		{"own", own},
 		{"backup", backup},
 	}
 }

@@ -164,8 +164,12 @@ func run(s string) (string, string) {
 	return s[:i], s[i:]
 }
 
-// backup says what is true as long as Rochdale keeps no copy outside the
-// machine.
-func backup(context.Context, Doctor) ([]appliance.Finding, error) {
+// backup says that there is no copy outside the machine until the configuration
+// names a repository. Whether one works is for the daemon to say.
+func backup(_ context.Context, d Doctor) ([]appliance.Finding, error) {
+	c, err := appliance.ReadConfig(d.Paths.Config())
+	if err == nil && len(c.Backups.Repositories) > 0 {
+		return nil, nil
+	}
 	return only(notice("backup.no-offsite"))
 }

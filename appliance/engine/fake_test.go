@@ -35,13 +35,14 @@ type fake struct {
 	networks   map[string]map[string]any
 	hangUp     func(*http.Request) bool // breaks the connection in the middle of the answer
 	streams    chan struct{}            // an event stream ends for each value
+	execs      map[string]*fakeExec     // programs that were started
 }
 
 func newFake(t *testing.T) (*fake, *engine.Engine) {
 	t.Helper()
 	f := &fake{
 		maxAPI: "1.41", images: map[string]*fakeImage{}, containers: map[string]map[string]any{},
-		networks: map[string]map[string]any{}, streams: make(chan struct{}),
+		networks: map[string]map[string]any{}, streams: make(chan struct{}), execs: map[string]*fakeExec{},
 	}
 	socket := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", socket)
@@ -84,6 +85,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if path == "/events" {
 		f.events(w, r)
+		return
+	}
+	if p := strings.Split(strings.Trim(path, "/"), "/"); p[0] == "exec" {
+		f.exec(w, r, p[1:]) // a program talks while others are asked for
 		return
 	}
 	f.mu.Lock()
@@ -238,6 +243,8 @@ func (f *fake) container(w http.ResponseWriter, r *http.Request, p []string) {
 		delete(f.containers, p[0])
 	case p[1] == "json":
 		answer(w, c)
+	case p[1] == "exec":
+		f.makeExec(w, r)
 	case p[1] == "logs":
 		for i := range 20 {
 			frame(w, fmt.Sprintf("line %d\n", i+6))

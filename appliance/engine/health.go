@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -20,6 +21,7 @@ import (
 const (
 	gateLimit    = 5 * time.Minute // a service that is not ready by then is not healthy
 	probeTimeout = 5 * time.Second
+	maxPage      = 1 << 20 // bytes of an answer that are looked at
 	firstPause   = 100 * time.Millisecond
 	longestPause = time.Second
 	// settle is how long a service without any test must have run.
@@ -115,9 +117,31 @@ func (e *Engine) Probe(ctx context.Context, address string, p appliance.Probe) e
 		return err
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
-	if resp.StatusCode != http.StatusOK {
+	return judge(resp, p)
+}
+
+// judge holds an answer against what the probe wants.
+func judge(resp *http.Response, p appliance.Probe) error {
+	url, want := resp.Request.URL, p.Status
+	if want == 0 {
+		want = http.StatusOK
+	}
+	limit := int64(maxPage)
+	if p.Contains == "" {
+		limit = 64 << 10 // it is only heard out
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit))
+	switch {
+	case resp.StatusCode != want && p.Status == 0:
 		return fmt.Errorf("%s answered %s", url, resp.Status)
+	case resp.StatusCode != want:
+		return fmt.Errorf("%s answered %s and not %d", url, resp.Status, want)
+	case p.Contains == "":
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s broke off its answer: %w", url, err)
+	case !strings.Contains(string(body), p.Contains):
+		return fmt.Errorf("%s answered without %q in it", url, p.Contains)
 	}
 	return nil
 }

@@ -64,8 +64,7 @@ func run(ctx context.Context, c *client.Client, id string, argv []string, out, e
 		}
 		return 0, err
 	}
-	i, err := c.ContainerExecInspect(ctx, made.ID)
-	return i.ExitCode, err
+	return exitCode(ctx, c, made.ID)
 }
 
 // Logs implements [appliance.Inside]. Following ends with ctx or with the

@@ -14,7 +14,7 @@ import (
 
 // EnsureNetwork implements [appliance.Containers]. The containers of one stack
 // reach each other and the outside; the engine keeps its bridges apart, so that
-// they do not reach another stack's.
+// they do not reach another stack's. A copy that is drilled has no outside.
 func (e *Engine) EnsureNetwork(ctx context.Context, stack string) error {
 	return e.call(ctx, slowLimit, func(ctx context.Context, c *client.Client) error {
 		err := ours(ctx, c, stack)
@@ -59,6 +59,7 @@ func bridge(stack string) network.CreateOptions {
 	ipv6 := false
 	return network.CreateOptions{
 		Driver:     "bridge",
+		Internal:   appliance.IsDrill(stack),
 		EnableIPv6: &ipv6,
 		Labels:     map[string]string{labelSchema: schema, labelStack: stack},
 		Options: map[string]string{

@@ -6,6 +6,7 @@ package engine_test
 
 import (
 	"bytes"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -46,6 +47,7 @@ func TestRealPostgres(t *testing.T) {
 	if text := logs(t, e, c.ID, appliance.LogOptions{}); strings.Contains(text, "open sesame") || !strings.Contains(text, "ready to accept connections") {
 		t.Errorf("log %s", text)
 	}
+	streams(t, e, c, bin)
 	must(t, e.Stop(t.Context(), c.ID, 30*time.Second))
 	must(t, e.Remove(t.Context(), c.ID))
 	s.Suffix = appliance.NewSuffix()
@@ -53,6 +55,34 @@ func TestRealPostgres(t *testing.T) {
 	if got := query(t, bin, c, "open sesame", "select name from members"); got != "Ada" {
 		t.Errorf("the next container has the rows %q", got)
 	}
+}
+
+// streams takes a dump out of the container and brings it back into another
+// database, without a file in it.
+func streams(t *testing.T, e *engine.Engine, c appliance.Container, bin string) {
+	t.Helper()
+	run := func(in io.Reader, out io.Writer, argv ...string) error {
+		return e.Stream(t.Context(), c.ID, appliance.Program{Argv: argv, Env: map[string]string{"PGPASSWORD": "open sesame"}, In: in, Out: out})
+	}
+	query(t, bin, c, "open sesame", "create table large as select i, repeat('text', 100) as text from generate_series(1, 100000) i")
+	query(t, bin, c, "open sesame", "create database other")
+	var dump bytes.Buffer
+	must(t, run(nil, &dump, bin+"/pg_dump", "-h", c.Address, "-U", "coop", "-w", "-Fc", "-Z0", "-d", "postgres"))
+	if dump.Len() < 40<<20 {
+		t.Errorf("a dump of %d bytes", dump.Len())
+	}
+	must(t, run(bytes.NewReader(dump.Bytes()), nil, bin+"/pg_restore", "--file=/dev/null"))
+	must(t, run(bytes.NewReader(dump.Bytes()), nil, bin+"/pg_restore", "-h", c.Address, "-U", "coop", "-w", "--exit-on-error", "-d", "other"))
+	var count bytes.Buffer
+	must(t, run(nil, &count, bin+"/psql", "-h", c.Address, "-U", "coop", "-w", "-XAt", "-d", "other", "-c", "select count(*) from large"))
+	if count.String() != "100000\n" {
+		t.Errorf("restored were %q rows", count.String())
+	}
+	half := bytes.NewReader(dump.Bytes()[:dump.Len()/2])
+	err := run(half, nil, bin+"/pg_restore", "--file=/dev/null")
+	wantProblem(t, err, "engine.program-failed")
+	t.Log(err)
+	query(t, bin, c, "open sesame", "drop table large")
 }
 
 func postgresRuns(t *testing.T, e *engine.Engine, s appliance.ContainerSpec) appliance.Container {
@@ -105,7 +135,7 @@ func postgresFiles(t *testing.T, bin string) map[string][]byte {
 	add("service", self)
 	add("bin/sh", "/bin/dash")
 	linked := []string{"/bin/dash"}
-	for _, name := range []string{"initdb", "postgres", "pg_isready"} {
+	for _, name := range []string{"initdb", "postgres", "pg_isready", "pg_dump", "pg_restore", "psql"} {
 		add(bin+"/"+name, bin+"/"+name)
 		linked = append(linked, bin+"/"+name)
 	}

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -212,12 +211,4 @@ func get(t *testing.T, c appliance.Container, path string) []byte {
 	body, err := io.ReadAll(resp.Body)
 	must(t, err)
 	return body
-}
-
-func problem(err error) *appliance.Error {
-	var p *appliance.Error
-	if errors.As(err, &p) {
-		return p
-	}
-	return &appliance.Error{}
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Attr is who owns a file and who may read it. The zero uid and gid are root.
@@ -28,6 +30,8 @@ type Disk interface {
 	SyncFile(path string) error
 	Rename(from, to string) error
 	SyncDir(dir string) error
+	// SyncAll makes durable whatever was written to the file system of path.
+	SyncAll(path string) error
 	Remove(path string) error
 	Mkdir(path string, a Attr) error
 	Symlink(target, path string) error
@@ -119,6 +123,14 @@ func (f Files) Remove(path string) error {
 	return f.Disk.SyncDir(filepath.Dir(path))
 }
 
+// SyncAll makes durable what others wrote around path, where nobody knows each file.
+func (f Files) SyncAll(path string) error {
+	if err := f.Disk.SyncAll(path); err != nil {
+		return fmt.Errorf("write the file system of %s to the disk: %w", path, err)
+	}
+	return nil
+}
+
 func (f Files) discard(temp string) error {
 	if err := f.Disk.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the leftover %s: %w", temp, err)
@@ -159,6 +171,16 @@ func (OS) SyncFile(path string) error { return syncPath(path) }
 
 // SyncDir implements [Disk].
 func (OS) SyncDir(dir string) error { return syncPath(dir) }
+
+// SyncAll implements [Disk].
+func (OS) SyncAll(path string) (err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return unix.Syncfs(int(file.Fd()))
+}
 
 // Rename implements [Disk].
 func (OS) Rename(from, to string) error { return os.Rename(from, to) }

@@ -29,7 +29,10 @@ type Transient struct {
 	// with a log is not tied to this process by a pipe: it goes on undisturbed
 	// when this process is killed.
 	Log string
-	Env []string
+	// Out and Err, when set, are files that take the two outputs apart, and else
+	// as with Log.
+	Out, Err string
+	Env      []string
 }
 
 // RunTransient starts the unit and waits for its end. The unit goes on when
@@ -40,10 +43,13 @@ func (s Systemd) RunTransient(ctx context.Context, t Transient) (Result, error) 
 
 func (t Transient) arguments() []string {
 	args := []string{"--unit=" + t.Unit, "--wait", "--collect", "--quiet", "--service-type=exec"}
-	if t.Log == "" {
-		args = append(args, "--pipe")
-	} else {
+	switch {
+	case t.Out != "":
+		args = append(args, "--property=StandardOutput=truncate:"+t.Out, "--property=StandardError=truncate:"+t.Err)
+	case t.Log != "":
 		args = append(args, "--property=StandardOutput=truncate:"+t.Log, "--property=StandardError=append:"+t.Log)
+	default:
+		args = append(args, "--pipe")
 	}
 	for _, p := range t.Properties {
 		args = append(args, "--property="+p)

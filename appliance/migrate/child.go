@@ -15,11 +15,13 @@ import (
 // Command is the hidden command of our binary that is the child.
 const Command = "internal-migrate"
 
-// Child reads one request, carries it out and prints one report. Migrations
-// that fail are a report too; the error is for a child that could not report.
+// Child reads one request, carries it out and prints one report. Work that fails
+// is a report too; the error is for a child that could not report.
 func Child(ctx context.Context, in io.Reader, out io.Writer) error {
-	q, err := decode[request](in, maxRequest)
-	if err != nil {
+	var q request
+	// Only as much as the request is read: a child that holds a view waits for
+	// the end of its input.
+	if err := json.NewDecoder(io.LimitReader(in, maxRequest)).Decode(&q); err != nil {
 		return fmt.Errorf("read the request: %w", err)
 	}
 	if q.Schema != wireSchema {
@@ -27,6 +29,9 @@ func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	if err := become(q.User); err != nil {
 		return err
+	}
+	if q.Verb == verbHold {
+		return q.hold(ctx, in, out)
 	}
 	rep, err := q.serve(ctx)
 	if err != nil {
@@ -41,7 +46,7 @@ func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 // become gives up root for good. What was opened so far are only our pipes.
 func become(uid int) error {
 	if uid <= 0 {
-		return errors.New("migrations never run as root")
+		return errors.New("nothing is done as root")
 	}
 	if os.Geteuid() == uid {
 		return nil
@@ -67,7 +72,9 @@ func (q request) serve(ctx context.Context) (report, error) {
 		rep.Status = &status
 		return rep.with(err)
 	default:
-		return rep, fmt.Errorf("unknown request %q", q.Verb)
+		done, err := q.work(ctx)
+		rep.Done = done
+		return rep.with(err)
 	}
 }
 

@@ -17,7 +17,8 @@ import (
 func sqliteRequest(t *testing.T, files map[string]string) request {
 	t.Helper()
 	dir := t.TempDir()
-	q := request{Schema: wireSchema, Engine: "sqlite", File: filepath.Join(dir, "data", "coop.db"), Migrations: filepath.Join(dir, "migrations")}
+	q := request{Schema: wireSchema, Migrations: filepath.Join(dir, "migrations")}
+	q.database = database{Engine: "sqlite", File: filepath.Join(dir, "data", "coop.db")}
 	if err := os.Mkdir(q.Migrations, 0o755); err != nil {
 		t.Fatal(err)
 	}

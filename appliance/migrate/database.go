@@ -9,24 +9,26 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+
+	"rochdale/stacks"
 )
 
 const dialTimeout = 15 * time.Second
 
-// open opens the database of the request and makes sure that it answers.
-func (q request) open(ctx context.Context, readOnly bool) (*sql.DB, error) {
-	db, err := q.connect(readOnly)
+// open opens the database and makes sure that it answers.
+func (d database) open(ctx context.Context, readOnly bool) (*sql.DB, error) {
+	db, err := d.connect(readOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -38,34 +40,24 @@ func (q request) open(ctx context.Context, readOnly bool) (*sql.DB, error) {
 	return db, nil
 }
 
-func (q request) connect(readOnly bool) (*sql.DB, error) {
-	if q.Engine == "postgres" {
-		return q.postgres()
+func (d database) connect(readOnly bool) (*sql.DB, error) {
+	if d.Engine == stacks.Postgres {
+		return d.postgres("rochdale-migrate")
 	}
-	if !readOnly {
-		if err := os.MkdirAll(filepath.Dir(q.File), 0o700); err != nil {
-			return nil, err
-		}
-	}
-	return sql.Open("sqlite", sqliteName(q.File, readOnly))
-}
-
-// sqliteName is the file with what every connection to it needs: a write-ahead
-// log, a flush at each commit, foreign keys, and patience.
-func sqliteName(file string, readOnly bool) string {
-	v := url.Values{"_pragma": {"busy_timeout(10000)", "foreign_keys(1)", "synchronous(FULL)"}}
 	if readOnly {
-		v.Set("mode", "ro")
-	} else {
-		v.Add("_pragma", "journal_mode(WAL)")
-		v.Set("_txlock", "immediate")
+		return sql.Open("sqlite", sqliteName(d.File, "ro"))
 	}
-	return (&url.URL{Scheme: "file", OmitHost: true, Path: file, RawQuery: v.Encode()}).String()
+	if err := os.MkdirAll(filepath.Dir(d.File), 0o700); err != nil {
+		return nil, err
+	}
+	return sql.Open("sqlite", sqliteName(d.File, "rwc", "journal_mode(WAL)")+"&_txlock=immediate")
 }
 
-// postgres fills in every field itself: nothing comes from the environment.
-func (q request) postgres() (*sql.DB, error) {
-	address, port, err := net.SplitHostPort(q.Address)
+// postgres fills in every field itself: nothing comes from the environment. The
+// server is asked to end what it is at when the context ends. application is what
+// the server knows the session by.
+func (d database) postgres(application string) (*sql.DB, error) {
+	address, port, err := net.SplitHostPort(d.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -77,9 +69,12 @@ func (q request) postgres() (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Host, c.Port, c.User, c.Database, c.Password = address, uint16(n), q.Name, q.Name, q.Password
+	c.Host, c.Port, c.User, c.Database, c.Password = address, uint16(n), d.Role, d.Name, d.Password
 	c.Fallbacks, c.ConnectTimeout = nil, dialTimeout
-	c.RuntimeParams = map[string]string{"application_name": "rochdale-migrate"}
+	c.RuntimeParams = map[string]string{"application_name": application}
+	c.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
+	}
 	return stdlib.OpenDB(*c), nil
 }
 
@@ -87,7 +82,7 @@ func (q request) postgres() (*sql.DB, error) {
 func (q request) provider(db *sql.DB) (*goose.Provider, error) {
 	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
 	dialect := goose.DialectSQLite3
-	if q.Engine == "postgres" {
+	if q.Engine == stacks.Postgres {
 		dialect = goose.DialectPostgres
 		// A run that was killed keeps its session until the server notices.
 		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300), lock.WithUnlockTimeout(1, 10))
@@ -100,24 +95,30 @@ func (q request) provider(db *sql.DB) (*goose.Provider, error) {
 }
 
 // flush makes a database that was just made survive a power cut: SQLite flushes
-// the file, and this the folder that names it.
-func (q request) flush() (err error) {
-	if q.Engine != "sqlite" {
+// the file, and this the folder that names it. Servers do both by themselves.
+func (d database) flush() error {
+	if d.Engine != stacks.SQLite {
 		return nil
 	}
-	dir, err := os.Open(filepath.Dir(q.File))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	return dir.Sync()
+	return syncPath(filepath.Dir(d.File))
 }
 
 // absent tells whether the database was never made.
-func (q request) absent() bool {
-	if q.Engine != "sqlite" {
-		return false
+func (d database) absent(ctx context.Context) (bool, error) {
+	if d.Engine == stacks.Postgres {
+		there, err := d.there(ctx)
+		return !there, err
 	}
-	_, err := os.Stat(q.File)
-	return errors.Is(err, fs.ErrNotExist)
+	_, err := os.Stat(d.File)
+	return errors.Is(err, fs.ErrNotExist), nil
+}
+
+// syncPath writes a file or a folder to the disk.
+func syncPath(path string) (err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return file.Sync()
 }

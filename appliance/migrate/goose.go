@@ -11,15 +11,25 @@ import (
 	"strings"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
+	goosedb "github.com/pressly/goose/v3/database"
 
 	"rochdale/appliance"
+	"rochdale/stacks"
 )
 
 const maxDetail = 1000 // bytes of a database's own words
 
-// up applies what is missing, each migration in its own transaction.
+// up applies what is missing, each migration in its own transaction. A database
+// in a server is made first; without migrations that is all.
 func (q request) up(ctx context.Context) (done appliance.Migrated, err error) {
+	if q.Engine == stacks.Postgres {
+		if err := q.ensure(ctx); err != nil {
+			return done, because(ctx, NoDatabase, "", err)
+		}
+	}
+	if q.Migrations == "" {
+		return done, nil
+	}
 	db, err := q.open(ctx, false)
 	if err != nil {
 		return done, &Failure{Reason: NoDatabase, Detail: words(err)}
@@ -44,7 +54,12 @@ func (q request) up(ctx context.Context) (done appliance.Migrated, err error) {
 
 // status looks without changing anything.
 func (q request) status(ctx context.Context) (s appliance.SchemaStatus, err error) {
-	if q.absent() {
+	if q.Migrations == "" {
+		return appliance.SchemaStatus{Pending: []string{}}, nil
+	}
+	if absent, err := q.absent(ctx); err != nil {
+		return s, &Failure{Reason: NoDatabase, Detail: words(err)}
+	} else if absent {
 		return q.pristine()
 	}
 	db, err := q.open(ctx, true)
@@ -61,6 +76,7 @@ func (q request) status(ctx context.Context) (s appliance.SchemaStatus, err erro
 
 // pristine is the status of a database that does not exist yet.
 func (q request) pristine() (s appliance.SchemaStatus, err error) {
+	q.Engine = stacks.SQLite // in memory; only the files are looked at
 	db, err := sql.Open("sqlite", ":memory:")
 	if err != nil {
 		return s, err
@@ -84,15 +100,15 @@ func (q request) look(ctx context.Context, db *sql.DB, p *goose.Provider) (appli
 }
 
 func (q request) applied(ctx context.Context, db *sql.DB) (map[int64]bool, error) {
-	dialect, exists := database.DialectSQLite3, "select count(*) from sqlite_master where type = 'table' and name = 'goose_db_version'"
-	if q.Engine == "postgres" {
-		dialect, exists = database.DialectPostgres, "select count(*) from pg_class where oid = to_regclass('goose_db_version')"
+	dialect, exists := goosedb.DialectSQLite3, "select count(*) from sqlite_master where type = 'table' and name = 'goose_db_version'"
+	if q.Engine == stacks.Postgres {
+		dialect, exists = goosedb.DialectPostgres, "select count(*) from pg_class where oid = to_regclass('goose_db_version')"
 	}
 	var tables int
 	if err := db.QueryRowContext(ctx, exists).Scan(&tables); err != nil || tables == 0 {
 		return nil, err
 	}
-	store, err := database.NewStore(dialect, goose.DefaultTablename)
+	store, err := goosedb.NewStore(dialect, goose.DefaultTablename)
 	if err != nil {
 		return nil, err
 	}

@@ -33,8 +33,14 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "look-around" {
 		os.Exit(lookAround())
 	}
+	if len(os.Args) >= 4 && os.Args[1] == "write-rows" {
+		os.Exit(writeRows(os.Args[2], os.Args[3], len(os.Args) == 5))
+	}
 	if len(os.Args) == 3 && os.Args[1] == "be-parent" {
 		os.Exit(beParent(os.Args[2]))
+	}
+	if len(os.Args) == 3 && os.Args[1] == "be-copying-parent" {
+		os.Exit(beCopyingParent(os.Args[2]))
 	}
 	os.Exit(m.Run())
 }
@@ -57,6 +63,8 @@ type view struct {
 	RootWrite       string
 	MigrationsWrite string
 	DataWrite       string
+	FilesWrite      string
+	TargetWrite     string
 	Capabilities    uint64
 	NoNewPrivileges int
 	RootAgain       string
@@ -71,6 +79,23 @@ func beParent(request string) int {
 	}
 	if err == nil {
 		_, err = migrate.New(host.Systemd{Runner: host.Exec{}}, self).Up(context.Background(), r)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// beCopyingParent copies data as the daemon does.
+func beCopyingParent(places string) int {
+	var p []appliance.DataPlace
+	self, err := os.Executable()
+	if err == nil {
+		err = json.Unmarshal([]byte(places), &p)
+	}
+	if err == nil {
+		_, err = migrate.NewData(host.Systemd{Runner: host.Exec{}}, self, nil, nil).Copy(context.Background(), p[0], p[1])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -101,6 +126,8 @@ func lookAround() int {
 	v.RootWrite = write("/file")
 	v.MigrationsWrite = write("/migrations/file")
 	v.DataWrite = write("/data/file")
+	v.FilesWrite = write("/from/files/file")
+	v.TargetWrite = write("/to/files/file")
 	if err := syscall.Setuid(0); err != nil {
 		v.RootAgain = err.Error()
 	}

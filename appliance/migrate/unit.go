@@ -3,11 +3,13 @@
 package migrate
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"time"
 
 	"rochdale/appliance"
 	"rochdale/appliance/host"
@@ -17,6 +19,9 @@ import (
 const (
 	inData       = "/data"
 	inMigrations = "/migrations"
+	inFrom       = "/from"     // volumes to read
+	inTo         = "/to"       // volumes to write
+	inFolder     = "/snapshot" // of databases
 )
 
 // memoryLimit bounds the unit where the machine has cgroup v2; the Go runtime
@@ -26,77 +31,112 @@ const memoryLimit = 256 << 20
 // UnitName is the unit in which the migrations of a stack run.
 func UnitName(stack string) string { return "rochdale-migrate-" + stack + ".service" }
 
+// DataUnit is the unit in which one kind of work on the data of a stack is done.
+func DataUnit(verb, stack string) string { return "rochdale-data-" + verb + "-" + stack + ".service" }
+
+// order is one run of the child.
+type order struct {
+	stack string
+	unit  string
+	about string        // what people read in the machine's list of units
+	limit time.Duration // after which it is ended, whoever waits for it
+	binds []bind
+	// addresses are those that it may reach: of database servers.
+	addresses []string
+	// temp is where SQLite sorts what does not fit in memory: beside a database,
+	// not in a tmpfs. "" when it does not sort.
+	temp    string
+	request request
+}
+
+// bind is something of the machine that the child sees.
+type bind struct {
+	path   string
+	inside string // "": the same path
+	write  bool
+}
+
 // job is a unit that is ready to run and what it will read.
 type job struct {
 	host.Transient
 	asked []byte
 }
 
-func (m Migrator) transient(verb string, r appliance.MigrateRequest) (job, error) {
-	if err := check(r); err != nil {
-		return job{}, err
+func (r runner) job(o order) (job, error) {
+	if !appliance.StackName(o.stack) {
+		return job{}, fmt.Errorf("work for stack %q: not a stack's name", o.stack)
 	}
-	body, err := ask(verb, r)
+	if o.request.User <= 0 {
+		return job{}, fmt.Errorf("work for stack %s: it would be done as root", o.stack)
+	}
+	o.request.Schema = wireSchema
+	asked, err := json.Marshal(o.request)
 	if err != nil {
 		return job{}, err
 	}
-	properties, err := m.properties(r)
+	if len(asked) >= maxRequest {
+		return job{}, fmt.Errorf("work for stack %s: the request has %d bytes", o.stack, len(asked))
+	}
+	properties, err := r.cage(o)
 	if err != nil {
-		return job{}, err
+		return job{}, fmt.Errorf("work for stack %s: %w", o.stack, err)
 	}
-	return job{host.Transient{
-		Unit: UnitName(r.Stack), Properties: properties, Name: m.program, Args: []string{Command},
-	}, body}, nil
-}
-
-// check refuses what a validated stack can not ask for.
-func check(r appliance.MigrateRequest) error {
-	switch {
-	case !appliance.StackName(r.Stack):
-		return fmt.Errorf("migrate stack %q: not a stack's name", r.Stack)
-	case r.User <= 0:
-		return fmt.Errorf("migrate stack %s: it would run as root", r.Stack)
-	case r.Database.Engine != "sqlite" && r.Database.Engine != "postgres":
-		return fmt.Errorf("migrate stack %s: unknown database engine %q", r.Stack, r.Database.Engine)
-	case r.Database.Engine == "sqlite" && !filepath.IsLocal(r.Database.Path):
-		return fmt.Errorf("migrate stack %s: the database %q is not inside its volume", r.Stack, r.Database.Path)
-	}
-	return nil
+	return job{host.Transient{Unit: o.unit, Properties: properties, Name: r.program, Args: []string{Command}}, asked}, nil
 }
 
 // plainPath has none of the characters that mean something to systemd.
 var plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._-]+$`)
 
-func (m Migrator) properties(r appliance.MigrateRequest) ([]string, error) {
-	p := locked()
-	binds := []string{"BindReadOnlyPaths=" + m.program, "BindReadOnlyPaths=" + r.Migrations + ":" + inMigrations}
-	paths := []string{m.program, r.Migrations}
-	if r.Database.Engine == "sqlite" {
-		paths = append(paths, r.VolumeDir)
-		binds = append(binds, "BindPaths="+r.VolumeDir+":"+inData, "PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX",
-			// What does not fit in memory is sorted beside the database, not in a tmpfs.
-			"Environment=SQLITE_TMPDIR="+inData)
+// cage is all that the unit may do and see.
+func (r runner) cage(o order) ([]string, error) {
+	p := locked(o)
+	for _, b := range append([]bind{{path: r.program}}, o.binds...) {
+		property, err := b.property()
+		if err != nil {
+			return nil, err
+		}
+		p = append(p, property)
+	}
+	if len(o.addresses) == 0 {
+		p = append(p, "PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX")
 	} else {
-		address, _, err := net.SplitHostPort(r.Address)
-		if err != nil || net.ParseIP(address) == nil {
-			return nil, fmt.Errorf("migrate stack %s: the database's address %q is not an IP address and a port", r.Stack, r.Address)
-		}
-		binds = append(binds, "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX", "IPAddressDeny=any", "IPAddressAllow="+address)
+		p = append(p, "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX", "IPAddressDeny=any")
 	}
-	for _, path := range paths {
-		if !plainPath.MatchString(path) || filepath.Clean(path) != path {
-			return nil, fmt.Errorf("migrate stack %s: %q can not be given to systemd", r.Stack, path)
+	for _, address := range o.addresses {
+		ip, _, err := net.SplitHostPort(address)
+		if err != nil || net.ParseIP(ip) == nil {
+			return nil, fmt.Errorf("the database's address %q is not an IP address and a port", address)
+		}
+		p = append(p, "IPAddressAllow="+ip)
+	}
+	if o.temp != "" {
+		p = append(p, "Environment=SQLITE_TMPDIR="+o.temp)
+	}
+	return p, nil
+}
+
+func (b bind) property() (string, error) {
+	for _, path := range []string{b.path, b.inside} {
+		if path != "" && (!plainPath.MatchString(path) || filepath.Clean(path) != path) {
+			return "", fmt.Errorf("%q can not be given to systemd", path)
 		}
 	}
-	return append(p, binds...), nil
+	name := "BindReadOnlyPaths="
+	if b.write {
+		name = "BindPaths="
+	}
+	if b.inside == "" {
+		return name + b.path, nil
+	}
+	return name + b.path + ":" + b.inside, nil
 }
 
 // locked is the same for every unit. The child begins as root without any power
 // but to become the stack's uid, which is the first thing that it does: systemd
 // refuses a User= that has no entry in the machine's list of users.
-func locked() []string {
+func locked(o order) []string {
 	return []string{
-		"Description=Rochdale changes the database of a stack",
+		"Description=" + o.about,
 		"TemporaryFileSystem=/:ro",
 		"CapabilityBoundingSet=CAP_SETUID CAP_SETGID",
 		"NoNewPrivileges=yes",
@@ -116,8 +156,9 @@ func locked() []string {
 		"OOMScoreAdjust=500",
 		"MemoryMax=" + strconv.Itoa(memoryLimit),
 		"MemorySwapMax=0",
-		"RuntimeMaxSec=" + strconv.Itoa(int(runtimeLimit.Seconds())),
-		"TimeoutStopSec=10",
+		"RuntimeMaxSec=" + strconv.Itoa(int(o.limit.Seconds())),
+		// Who is asked to end has little left to do, and somebody waits.
+		"TimeoutStopSec=2",
 		"Environment=LC_ALL=C.UTF-8 GOMEMLIMIT=" + strconv.Itoa(memoryLimit*3/4),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"rochdale/appliance"
+	"rochdale/stacks"
 )
 
 // wireSchema is the version of what parent and child say to each other. They
@@ -15,15 +16,29 @@ import (
 const wireSchema = 1
 
 const (
-	maxRequest = 64 << 10
+	maxRequest = 256 << 10
 	maxReport  = 1 << 20
 )
 
-// The two things that a child can do.
+// What a child can do. The first two are about the migrations of one database,
+// the others about the data of a stack.
 const (
-	verbUp     = "up"
-	verbStatus = "status"
+	verbUp       = "up"
+	verbStatus   = "status"
+	verbCopy     = "copy"     // everything, while nobody writes
+	verbFiles    = "files"    // plain files, while the stack is in use
+	verbSize     = "size"     // of everything
+	verbFacts    = "facts"    // of everything
+	verbSnapshot = "snapshot" // SQLite databases into a folder
+	verbHold     = "hold"     // one view of a database in a server, for a dump
+	verbLoad     = "load"     // SQLite databases from a folder, empty ones in a server
+	verbDrop     = "drop"     // databases in a server
 )
+
+// dataVerbs are those about the data of a stack.
+func dataVerbs() []string {
+	return []string{verbCopy, verbFiles, verbSize, verbFacts, verbSnapshot, verbHold, verbLoad, verbDrop}
+}
 
 // request is what the child reads. It comes through a pipe, since it may hold a
 // password.
@@ -31,12 +46,48 @@ type request struct {
 	Schema     int    `json:"schema"`
 	Verb       string `json:"verb"`
 	User       int    `json:"user"` // uid and gid
-	Engine     string `json:"engine"`
-	File       string `json:"file,omitempty"`       // sqlite
-	Address    string `json:"address,omitempty"`    // postgres
-	Name       string `json:"name,omitempty"`       // postgres: database and role
-	Password   string `json:"password,omitempty"`   // postgres
+	database          // that is migrated
 	Migrations string `json:"migrations,omitempty"` // folder
+	// From and To are where data comes from and where it goes.
+	From place `json:"from,omitzero"`
+	To   place `json:"to,omitzero"`
+	// Folder is where snapshots are.
+	Folder string          `json:"folder,omitempty"`
+	Facts  map[string]fact `json:"facts,omitempty"`
+	// Properties are those of the databases that a snapshot was made of.
+	Properties map[string]properties `json:"properties,omitempty"`
+}
+
+// database is a file, or one in a server.
+type database struct {
+	Engine   string `json:"engine,omitempty"`
+	File     string `json:"file,omitempty"`     // sqlite
+	Address  string `json:"address,omitempty"`  // postgres
+	Role     string `json:"role,omitempty"`     // postgres
+	Name     string `json:"name,omitempty"`     // postgres: in the server
+	Password string `json:"password,omitempty"` // postgres
+}
+
+// place is the data of one generation as the child sees it: a folder that has
+// the volumes, and databases, those in files inside of it.
+type place struct {
+	Root      string              `json:"root"`
+	Volumes   []string            `json:"volumes,omitempty"`
+	Databases map[string]database `json:"databases,omitempty"`
+}
+
+// fact is a number to measure.
+type fact struct {
+	Database string `json:"database"`
+	SQL      string `json:"sql"`
+}
+
+func factsOf(facts map[string]stacks.Fact) map[string]fact {
+	some := make(map[string]fact, len(facts))
+	for name, f := range facts {
+		some[name] = fact{f.Database, f.SQL}
+	}
+	return some
 }
 
 // report is what the child prints.
@@ -44,60 +95,23 @@ type report struct {
 	Schema   int                     `json:"schema"`
 	Migrated *appliance.Migrated     `json:"migrated,omitempty"`
 	Status   *appliance.SchemaStatus `json:"status,omitempty"`
+	Done     *outcome                `json:"done,omitempty"`
 	Failure  *Failure                `json:"failure,omitempty"`
 }
 
-// Reason is why migrations failed.
-type Reason string
-
-// The reasons.
-const (
-	Failed     Reason = "failed"       // one migration
-	Newer      Reason = "newer"        // the database is newer than the migrations
-	OutOfOrder Reason = "out-of-order" // an older migration was never applied
-	Unreadable Reason = "unreadable"   // the migrations themselves
-	NoDatabase Reason = "no-database"  // it can not be opened
-)
-
-// Failure says which migration failed, what was applied before it and what was
-// not. It is the cause of the [*appliance.Error] that a [Migrator] returns.
-type Failure struct {
-	Reason  Reason                `json:"reason"`
-	Detail  string                `json:"detail,omitempty"`
-	File    string                `json:"file,omitempty"` // the migration
-	Current int64                 `json:"current"`        // version of the database now
-	Newest  int64                 `json:"newest"`         // version of the newest migration
-	Applied []appliance.Migration `json:"applied,omitempty"`
-	Pending []string              `json:"pending,omitempty"` // files, the failed one among them
-}
-
-// Error implements error.
-func (f *Failure) Error() string {
-	s := fmt.Sprintf("migrations %s: database at %d, newest %d", f.Reason, f.Current, f.Newest)
-	if f.File != "" {
-		s += ", " + f.File
-	}
-	if f.Detail != "" {
-		s += ": " + f.Detail
-	}
-	return s
-}
-
-// problem is the failure as an error for people.
-func (f *Failure) problem(stack string) *appliance.Error {
-	switch f.Reason {
-	case Failed:
-		return appliance.Problem("migrate.failed", f, "stack", stack, "file", f.File, "detail", f.Detail,
-			"applied", len(f.Applied), "pending", len(f.Pending))
-	case Newer:
-		return appliance.Problem("migrate.newer", f, "stack", stack, "current", f.Current, "newest", f.Newest)
-	case OutOfOrder:
-		return appliance.Problem("migrate.out-of-order", f, "stack", stack, "current", f.Current, "file", f.File)
-	case Unreadable:
-		return appliance.Problem("migrate.unreadable", f, "stack", stack, "detail", f.Detail)
-	default:
-		return appliance.Problem("migrate.no-database", f, "stack", stack, "detail", f.Detail)
-	}
+// outcome is what came of work on data.
+type outcome struct {
+	Bytes int64 `json:"bytes"`
+	// Skipped are the first of the sockets, pipes and devices that were not
+	// copied, and Skips how many there are.
+	Skipped []string         `json:"skipped,omitempty"`
+	Skips   int              `json:"skips,omitempty"`
+	Files   []string         `json:"files,omitempty"` // snapshots that were made
+	Facts   map[string]int64 `json:"facts,omitempty"`
+	// Exported is the name of the view that a child holds, and Properties are
+	// those of its database.
+	Exported   string      `json:"exported,omitempty"`
+	Properties *properties `json:"properties,omitempty"`
 }
 
 // decode reads one JSON document of at most limit bytes.

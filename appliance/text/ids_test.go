@@ -118,7 +118,7 @@ func scan(t *testing.T, root string) scanned {
 			return err
 		}
 		if d.IsDir() {
-			if path != root && (d.Name() == "testdata" || d.Name() == "testhost" || strings.HasPrefix(d.Name(), ".")) {
+			if path != root && (d.Name() == "testdata" || d.Name() == "testhost" || d.Name() == "cutbox" || strings.HasPrefix(d.Name(), ".")) {
 				return filepath.SkipDir
 			}
 			return nil

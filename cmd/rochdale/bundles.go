@@ -74,7 +74,7 @@ func source(ctx context.Context, from appliance.Source) (r io.ReadCloser, want s
 }
 
 func joined(o *bundle.Opened) appliance.Bundle {
-	b := appliance.Bundle{Digest: o.Digest, Stack: o.Stack, Dir: o.Path(".")}
+	b := appliance.Bundle{Digest: o.Digest, Stack: o.Stack, Dir: o.Path("."), Folder: o.Dir}
 	for _, i := range o.Images {
 		b.Images = append(b.Images, appliance.Image{
 			Name: i.Name, ConfigDigest: i.ConfigDigest, ManifestDigest: i.ManifestDigest, DiffIDs: i.DiffIDs, Open: i.Open,

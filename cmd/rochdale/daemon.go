@@ -55,7 +55,7 @@ func (a *app) daemon(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.CloseFile()) }()
-	parts, err := a.parts(db, log)
+	parts, err := a.parts(ctx, db, log)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func measured() []string {
 }
 
 // parts are the rooms that the daemon's use cases need.
-func (a *app) parts(db *state.DB, log *slog.Logger) (appliance.Parts, error) {
+func (a *app) parts(ctx context.Context, db *state.DB, log *slog.Logger) (appliance.Parts, error) {
 	containers, err := engine.New(engine.Socket)
 	if err != nil {
 		return appliance.Parts{}, err
@@ -115,6 +115,11 @@ func (a *app) parts(db *state.DB, log *slog.Logger) (appliance.Parts, error) {
 		Edge:     edge.NewClient(a.paths.EdgeSocket()),
 		Migrator: migrate.New(units, program),
 		Bundles:  bundles{},
+		Data:     migrate.NewData(units, program, containers, log),
+		Space:    host.Space{},
+		Vault:    a.newVault(ctx, units),
+		Shelf:    newShelves(),
+		Kits:     a.newKits(),
 		Meter:    host.Meter{Systemd: units, Units: measured()},
 		Log:      log,
 	}, nil

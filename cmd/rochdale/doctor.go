@@ -77,6 +77,7 @@ func (a *app) doctor() doctor.Doctor {
 		Paths: a.paths, Machine: doctor.Linux{}, Units: host.Systemd{Runner: run}, Firewall: host.Nft{Runner: run},
 		OwnRules: a.ownRules(), Logins: host.SSH{Runner: run, Root: filepath.Join("/", a.paths.Root)},
 		Certificates: edge.NewClient(a.paths.EdgeSocket()), Network: doctor.Net{}, Watched: doctor.WatchedUnits(),
+		OwnUpdates: ownUpdates{a.paths},
 	}
 	if e, err := engine.New(engine.Socket); err == nil {
 		d.Engine = e

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"rochdale/appliance/host"
 	"rochdale/appliance/step"
 	"rochdale/backups"
+	"rochdale/installer"
 	"rochdale/stacks"
 	"rochdale/stacks/bundle"
 )
@@ -63,13 +65,19 @@ func (a *app) describe(ctx context.Context, err error) problem {
 	p := a.explain(ctx, err)
 	var inStep *step.Error
 	if errors.As(err, &inStep) {
-		p.again, p.Step = true, a.stepTitle(inStep.Plan, inStep.Step)
+		p.again, p.Step = goesOn(inStep.Plan), a.stepTitle(inStep.Plan, inStep.Step)
 	}
 	var l logged
 	if errors.As(err, &l) {
 		p.Log = l.where
 	}
 	return p
+}
+
+// goesOn tells whether a plan that failed is gone on with when it is run again. A
+// change of a stack was put back: then there is nothing left to go on with.
+func goesOn(plan string) bool {
+	return !slices.Contains([]string{"stack-update", "stack-rollback", "stack-restore"}, plan)
 }
 
 func (a *app) explain(ctx context.Context, err error) problem {
@@ -133,6 +141,9 @@ func (i item) line() string {
 	if i.Line > 0 {
 		place += ":" + strconv.Itoa(i.Line)
 	}
+	if place == "" {
+		return strings.TrimSpace(i.Title + ". " + i.Fix)
+	}
 	return strings.TrimSpace(place + ": " + i.Title + ". " + i.Fix)
 }
 
@@ -142,5 +153,12 @@ func (a *app) invalid(e *stacks.Invalid) problem {
 	return a.render(p)
 }
 
-// stepTitle is what a person calls a step.
-func (a *app) stepTitle(plan, id string) string { return a.t("step." + plan + "." + id) }
+// stepTitle is what a person calls a step. Many steps of a recovery are those of an
+// installation.
+func (a *app) stepTitle(plan, id string) string {
+	title := a.t("step." + plan + "." + id)
+	if plan == installer.RecoverPlan && title == "step."+plan+"."+id {
+		return a.t("step.install." + id)
+	}
+	return title
+}

@@ -11,7 +11,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 	"rochdale/appliance/api"
 	"rochdale/appliance/state"
 	"rochdale/appliance/step"
+	"rochdale/stacks/bundle"
 )
 
 func TestMain(m *testing.M) {
@@ -32,7 +35,8 @@ func TestMain(m *testing.M) {
 //
 // Beside testscript's own commands there are: "code N COMMAND" wants the exit
 // code N; "json FIELD=VALUE..." looks into the last line that was printed; "box"
-// makes a machine on which a stack was installed; "daemon" answers for its
+// makes a machine on which a stack was installed; "bundle FILE" writes a bundle of
+// the delivery stack whose image does not travel; "daemon" answers for the box's
 // daemon until the script ends.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -43,7 +47,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": scriptCode, "json": scriptJSON, "box": scriptBox, "daemon": scriptDaemon,
+			"code": scriptCode, "json": scriptJSON, "box": scriptBox, "bundle": scriptBundle, "daemon": scriptDaemon,
 		},
 	})
 }
@@ -90,7 +94,7 @@ func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 // scriptBox makes what an installation leaves on the disk, in the real format.
 func scriptBox(ts *testscript.TestScript, neg bool, args []string) {
 	paths := appliance.Paths{Root: ts.Getenv("ROCHDALE_ROOT")}
-	for _, dir := range []string{paths.ConfigDir(), paths.Var(), paths.Run()} {
+	for _, dir := range []string{paths.ConfigDir(), paths.Var(), paths.Run(), paths.Bundles("delivery")} {
 		ts.Check(os.MkdirAll(dir, 0o700))
 	}
 	config := appliance.Config{
@@ -106,6 +110,21 @@ func scriptBox(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(db.CloseFile())
 }
 
+func scriptBundle(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("use: bundle FILE")
+	}
+	digest := "sha256:" + strings.Repeat("5", 64)
+	img := bundle.Image{
+		Name: "coop", Arch: runtime.GOARCH, From: "registry.example/coop@" + digest,
+		ManifestDigest: digest, ConfigDigest: digest, DiffIDs: []string{digest},
+	}
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = bundle.Build(context.Background(), os.DirFS(filepath.Join("..", "..", "stacks", "catalog", "delivery")), []bundle.Image{img}, f)
+	ts.Check(errors.Join(err, f.Close()))
+}
+
 func exampleRelease() appliance.Release {
 	at := time.Date(2027, 1, 31, 18, 0, 0, 0, time.UTC)
 	return appliance.Release{Stack: "delivery", Digest: "sha256:" + fmt.Sprintf("%064d", 1), Version: "1.4.0", Generation: 1, Committed: at}
@@ -117,7 +136,7 @@ func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	l, err := api.Listen(ctx, appliance.Paths{Root: ts.Getenv("ROCHDALE_ROOT")}.DaemonSocket())
 	ts.Check(err)
 	ended := make(chan error, 1)
-	go func() { ended <- api.Serve(ctx, l, exampleDaemon{}, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- api.Serve(ctx, l, exampleDaemon{exampleRecovery(ts)}, slog.New(slog.DiscardHandler)) }()
 	ts.Defer(func() {
 		stop()
 		ts.Check(<-ended)
@@ -126,7 +145,7 @@ func scriptDaemon(ts *testscript.TestScript, neg bool, args []string) {
 
 // exampleDaemon answers as a healthy box with one stack, whose restart fails
 // when the stack is called "broken".
-type exampleDaemon struct{}
+type exampleDaemon struct{ api.KitDaemon }
 
 var _ api.Daemon = exampleDaemon{}
 

@@ -20,6 +20,7 @@ import (
 // need a Docker, a systemd and a PostgreSQL of their own, inside machines with
 // the versions that Debian has.
 func TestContracts(t *testing.T) {
+	t.Parallel()
 	suites := map[string]string{}
 	for _, room := range []string{"engine", "migrate"} {
 		suites[room] = testBinary(t, room)

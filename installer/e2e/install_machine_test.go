@@ -18,6 +18,7 @@ import (
 // and inside: who gets in, what patches itself, what is locked in, and that an
 // uninstall takes all of it back.
 func TestInstallChangesTheMachineAsSaid(t *testing.T) {
+	t.Parallel()
 	b := boot(t, box.Options{})
 	// An administrator's machine: ssh on a port of its own, a service besides,
 	// and a container engine's configuration that somebody wrote.

@@ -17,6 +17,7 @@ import (
 // ways. Each time there is one clear error, and running it again goes on; at
 // the end the box is as any other.
 func TestInstallGoesOn(t *testing.T) {
+	t.Parallel()
 	b := boot(t, box.Options{})
 	install := b.InstallArgs()
 

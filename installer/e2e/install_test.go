@@ -64,6 +64,7 @@ func untouched(t *testing.T, b *box.Box) string {
 // TestInstallRefuses walks through bad input on one bare machine: each gets one
 // clear error and its exit code, and the machine stays as it was.
 func TestInstallRefuses(t *testing.T) {
+	t.Parallel()
 	b := boot(t, box.Options{})
 	sh(t, b, "touch /root/mark; sleep 1.1")
 	before := untouched(t, b)

@@ -7,12 +7,10 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -21,14 +19,14 @@ import (
 	"rochdale/installer/testhost/acmetest"
 )
 
-// slice is how many points of the kill matrix a short run takes. The seed is
-// printed; ROCHDALE_SEED repeats a run.
+// slice is how many points of the kill matrix a short run takes.
 const slice = 3
 
 // TestKillMatrix kills the installer with SIGKILL before and after its steps,
 // runs it again, and compares the machine with one that was installed without
 // a disturbance, by the declared fields of [box.Snapshot].
 func TestKillMatrix(t *testing.T) {
+	t.Parallel()
 	binary := failpoints(t)
 	proxy := cache(t)
 	ca, err := acmetest.Start(t.Context(), acmetest.Options{})
@@ -70,7 +68,7 @@ func killAt(t *testing.T, o box.Options, point string, want box.Snapshot) {
 		t.Fatal(err)
 	}
 	if r.Code != 128+9 {
-		t.Fatalf("the installer was to be killed at %s; it ended with code %d\n%s", point, r.Code, r.Stderr)
+		t.Fatalf("the installer was to be killed at %s; it ended with code %d\n%s\n%s", point, r.Code, r.Stdout, r.Stderr)
 	}
 	if _, err := b.Install(ctx); err != nil {
 		t.Fatalf("the second run: %v", err)
@@ -129,14 +127,8 @@ func choose(t *testing.T, steps []string) []string {
 	if torture() {
 		return points
 	}
-	seed := uint64(time.Now().UnixNano())
-	if s, err := strconv.ParseUint(os.Getenv("ROCHDALE_SEED"), 10, 64); err == nil {
-		seed = s
-	}
-	t.Logf("seed %d (repeat with ROCHDALE_SEED)", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	r.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-	points = points[:slice]
+	seeded(t).Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+	points = points[:min(slice, len(points))]
 	slices.Sort(points)
 	return points
 }

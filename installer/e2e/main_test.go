@@ -6,7 +6,9 @@ package e2e_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,6 +21,18 @@ import (
 const long = "ROCHDALE_TORTURE"
 
 func torture() bool { return os.Getenv(long) != "" }
+
+// seeded chooses what a short run does. The seed is printed; ROCHDALE_SEED repeats
+// a run.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if s, err := strconv.ParseUint(os.Getenv("ROCHDALE_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	t.Logf("seed %d (repeat with ROCHDALE_SEED)", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
 
 // boot gives a bare machine with the product's binary, or with the one that
 // the environment variable names.
@@ -76,6 +90,7 @@ func explain(t *testing.T, b *box.Box) {
 		{"systemctl", "list-units", "--no-pager", "--plain", "rochdale*", "docker*"},
 		{"journalctl", "--no-pager", "-n", "60", "-u", "rochdale", "-u", "docker"},
 		{"journalctl", "--no-pager", "-n", "15", "-u", "rochdale-edge"},
+		{"journalctl", "--no-pager", "-n", "30", "-u", "rochdale-guard", "-u", "rochdale-self-update", "-u", "rochdale-self-look"},
 	} {
 		r, err := b.Exec(ctx, testhost.Command{Args: args})
 		t.Logf("%v (code %d, %v)\n%s%s", args, r.Code, err, r.Stdout, r.Stderr)

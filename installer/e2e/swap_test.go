@@ -99,6 +99,7 @@ func command(t *testing.T, b *box.Box, args ...string) error {
 // TestCrashLoops kills the daemon, the edge and the engine again and again;
 // each must come back by itself.
 func TestCrashLoops(t *testing.T) {
+	t.Parallel()
 	b := boot(t, box.Options{})
 	ctx := within(t, 15*time.Minute)
 	if _, err := b.Install(ctx); err != nil {

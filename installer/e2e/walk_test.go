@@ -18,6 +18,7 @@ import (
 // order over HTTPS, a reboot that nobody helps with, and back to a bare
 // machine.
 func TestWalk(t *testing.T) {
+	t.Parallel()
 	for _, suite := range []string{"bookworm", "trixie"} {
 		t.Run(suite, func(t *testing.T) { walkThrough(t, suite) })
 	}

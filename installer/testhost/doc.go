@@ -26,5 +26,12 @@
 //   - A virtual machine hangs on the same bridge by a tap device and takes its name and address from the kernel's command line, so
 //     that one prepared disk serves all of them and a certificate authority reaches their ports 80 and 443 as it does a
 //     container's. Closing an SSH session leaves the program running, so programs there are killed by their recorded group.
+//   - Under software emulation, Debian's kernel alone takes 5 to 15 s from the first instruction to process 1. A small machine does
+//     that once; each life after it begins with the memory of one that waits, half a second later. What is sent to its serial line
+//     before that memory is there is lost, so its program says when it listens.
+//   - ext4 does not survive a disk that tears a block of 4096 bytes into sectors of 512. Half of a superblock does not match its
+//     checksum, and e2fsck wants a person to name another one. Of the journal's last commit block, Linux 6.1 wants all eight sectors
+//     ("JBD2: journal transaction N is corrupt", and no mount), though only the first one says something; e2fsck -p mends that.
+//     So a lossydisk with ext4 has units of 4096 bytes.
 //   - Copying a 260 MB root takes half a second on a warm page cache, so clones are plain copies, not overlays.
 package testhost

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -104,10 +105,24 @@ func (m *Machine) Start(ctx context.Context, c Command) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	go keepAwake(ctx, cmd.Process)
 	return &Process{
 		wait: func() (int, error) { return ended(ctx, cmd) },
 		kill: func() error { return killGroup(cmd.Process.Pid) },
 	}, nil
+}
+
+// keepAwake lets nsenter go on until it has ended. It stops itself when it sees that the program in the machine is stopped, and
+// whoever continues the program can not see nsenter. At a shutdown systemd stops everything for a moment before it sends SIGTERM;
+// with nobody to reap it, the program would stay a zombie, and the machine would wait for it through both of its time limits.
+func keepAwake(ctx context.Context, p *os.Process) {
+	for p.Signal(syscall.SIGCONT) == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // ended waits for a program that was started in a machine.

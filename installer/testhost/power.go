@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,7 +74,7 @@ func (s *supervisor) loop() {
 func (s *supervisor) once() (again bool, err error) {
 	ctx := context.Background()
 	m := s.m
-	if err := errors.Join(killAll(ctx, m.lease.Name), removeGroups(ctx, m.lease.Name)); err != nil {
+	if err := errors.Join(killAll(ctx, m.lease.Name), removeGroups(ctx, m.lease.Name), removeLink(ctx, m.lease.Name)); err != nil {
 		return false, err
 	}
 	groups, err := makeGroups(m.lease.Name, m.memory)
@@ -99,6 +100,20 @@ func (s *supervisor) once() (again bool, err error) {
 		return true, nil
 	}
 	return false, fmt.Errorf("systemd-nspawn ended: %w", err)
+}
+
+// removeLink removes the bridge's end of a cable that was the machine's in an earlier boot, or that of the machine which had
+// its name before: the kernel takes the time it likes to do so after the last process has gone.
+func removeLink(ctx context.Context, name string) error {
+	link := "vb-" + name
+	if _, err := net.InterfaceByName(link); err != nil {
+		return nil //nolint:nilerr // it is gone, as it should be
+	}
+	_, err := run(ctx, "ip", "link", "del", link)
+	if _, there := net.InterfaceByName(link); there != nil {
+		return nil //nolint:nilerr // the kernel was faster
+	}
+	return err
 }
 
 // start starts nspawn unless the plug was pulled, and records it, so that another process can end it when this one is gone.

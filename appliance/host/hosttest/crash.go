@@ -55,7 +55,7 @@ func (r *Recorder) crashesAt(cut int) []Crash {
 	done := r.log[:cut]
 	var loose []int // changes of names that no fsync of their folder holds
 	for i, o := range done {
-		if o.kind != syncedFile && o.kind != syncedDir && !held(done, i) {
+		if o.kind < syncedFile && !held(done, i) {
 			loose = append(loose, i)
 		}
 	}
@@ -84,7 +84,7 @@ func (r *Recorder) names(done []op, undone []int) map[string]*node {
 	return names
 }
 
-// held tells whether a later fsync of the folder made the change of call i durable.
+// held tells whether a later fsync of the folder, or of all, made the change of call i durable.
 func held(done []op, i int) bool {
 	o := done[i]
 	name := o.path
@@ -92,7 +92,7 @@ func held(done []op, i int) bool {
 		name = o.to
 	}
 	return slices.ContainsFunc(done[i+1:], func(later op) bool {
-		return later.kind == syncedDir && later.path == filepath.Dir(name)
+		return later.kind == syncedAll || later.kind == syncedDir && later.path == filepath.Dir(name)
 	})
 }
 
@@ -105,6 +105,8 @@ func unsynced(done []op) map[*node]bool {
 			lost[o.node] = !o.node.dir && o.node.target == ""
 		case syncedFile:
 			lost[o.node] = false
+		case syncedAll:
+			clear(lost)
 		}
 	}
 	return lost

@@ -69,31 +69,20 @@ func atEveryCrash(t *testing.T, do func(host.Files, string) error, before, after
 	t.Helper()
 	root := t.TempDir()
 	makeOld(t, root)
-	rec, err := hosttest.NewRecorder(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := do(host.Files{Disk: rec}, root); err != nil {
-		t.Fatal(err)
-	}
 	states := map[string]int{}
-	for c := range rec.Crashes() {
-		cut := t.TempDir()
-		if err := c.Lay(root, cut); err != nil {
-			t.Fatal(err)
-		}
+	hosttest.EveryCrash(t, root, func(files host.Files) error { return do(files, root) }, func(_ hosttest.Crash, cut string) {
 		got := treeOf(t, filepath.Join(cut, "dir"))
 		states[got]++
 		if got != before && got != after && got != "none" {
-			t.Fatalf("a power cut left %q\n%v", got, c)
+			t.Errorf("a power cut left %q", got)
 		}
 		if err := do(host.NewFiles(), cut); err != nil {
 			t.Fatal(err)
 		}
 		if got := treeOf(t, filepath.Join(cut, "dir")); got != after {
-			t.Fatalf("doing it again gave %q\n%v", got, c)
+			t.Errorf("doing it again gave %q", got)
 		}
-	}
+	})
 	if states[before] == 0 || states[after] == 0 {
 		t.Errorf("the states after a power cut were %v", states)
 	}

@@ -59,6 +59,7 @@ const (
 	removed                // a name goes
 	syncedFile             // the content of the node is durable
 	syncedDir              // the names in the folder are durable
+	syncedAll              // everything is
 )
 
 // op is one call that changed the disk or made a change durable.
@@ -122,6 +123,11 @@ func (r *Recorder) SyncDir(dir string) error {
 	return r.disk.SyncDir(dir)
 }
 
+// SyncAll implements [host.Disk].
+func (r *Recorder) SyncAll(path string) error {
+	return r.do(op{kind: syncedAll, path: path}, func() error { return r.disk.SyncAll(path) })
+}
+
 // Remove implements [host.Disk].
 func (r *Recorder) Remove(path string) error {
 	return r.do(op{kind: removed, path: path}, func() error { return r.disk.Remove(path) })
@@ -163,7 +169,7 @@ func (o op) apply(names map[string]*node) {
 		moveBelow(names, o.path, o.to)
 		delete(names, o.path)
 		names[o.to] = o.node
-	case syncedFile, syncedDir:
+	case syncedFile, syncedDir, syncedAll:
 	}
 }
 

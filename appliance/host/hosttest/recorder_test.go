@@ -17,34 +17,17 @@ var attr = host.Attr{Mode: 0o600}
 
 // record runs do over a folder with one old file and link, and checks every
 // crash: what check wants must hold, and doing it again must bring it to its end.
-func record(t *testing.T, do func(host.Files, string) error, check func(t *testing.T, root string, whole bool)) int {
+func record(t *testing.T, do func(host.Files, string) error, check func(t *testing.T, root string, whole bool)) {
 	t.Helper()
 	root := t.TempDir()
 	prepare(t, root)
-	rec, err := hosttest.NewRecorder(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := do(host.Files{Disk: rec}, root); err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for c := range rec.Crashes() {
-		n++
-		after := t.TempDir()
-		if err := c.Lay(root, after); err != nil {
-			t.Fatalf("%v: %v", c, err)
-		}
+	hosttest.EveryCrash(t, root, func(files host.Files) error { return do(files, root) }, func(c hosttest.Crash, after string) {
 		check(t, after, c.Whole)
 		if err := do(host.NewFiles(), after); err != nil {
-			t.Fatalf("doing it again after the cut: %v\n%v", err, c)
+			t.Errorf("doing it again after the cut: %v", err)
 		}
 		check(t, after, true)
-		if t.Failed() {
-			t.Fatalf("state: %v", c)
-		}
-	}
-	return n
+	})
 }
 
 func prepare(t *testing.T, root string) {
@@ -77,12 +60,9 @@ func TestWriteIsOldOrNewAtEveryCrash(t *testing.T) {
 	do := func(f host.Files, root string) error {
 		return f.Write(filepath.Join(root, "file"), []byte("the new content"), attr)
 	}
-	n := record(t, do, func(t *testing.T, root string, whole bool) {
+	record(t, do, func(t *testing.T, root string, whole bool) {
 		oneOf(t, content(filepath.Join(root, "file")), "the old content", "the new content", whole)
 	})
-	if n < 15 {
-		t.Errorf("only %d states", n)
-	}
 }
 
 func TestWriteOfANewFileIsNothingOrWhole(t *testing.T) {
@@ -131,6 +111,20 @@ func TestFolderIsNoneOrWhole(t *testing.T) {
 		}
 		oneOf(t, content(filepath.Join(root, "dir/one")), "1", "1", true)
 		oneOf(t, content(filepath.Join(root, "dir/below/two")), "22", "22", true)
+	})
+}
+
+// TestSyncAllHoldsEverything: what was written without any fsync is durable after
+// one of the file system.
+func TestSyncAllHoldsEverything(t *testing.T) {
+	do := func(f host.Files, root string) error {
+		to := filepath.Join(root, "new")
+		return chain(f.Remove(to), f.Disk.Create(to, strings.NewReader("the new content"), attr), f.SyncAll(root), f.Write(filepath.Join(root, "mark"), nil, attr))
+	}
+	record(t, do, func(t *testing.T, root string, _ bool) {
+		if content(filepath.Join(root, "mark")) == "" && content(filepath.Join(root, "new")) != "the new content" {
+			t.Errorf("the mark is there, and the content %q", content(filepath.Join(root, "new")))
+		}
 	})
 }
 

@@ -206,10 +206,8 @@ type Status struct {
 	Stacks  []struct {
 		Name, Version, State, URL string
 	} `json:"stacks"`
-	Findings []struct {
-		ID, Severity, Title, Why, Fix string
-	} `json:"findings"`
-	Memory struct {
+	Findings []Finding `json:"findings"`
+	Memory   struct {
 		Units, Containers map[string]int64
 	} `json:"memory_bytes"`
 	Certificates []struct {
@@ -217,6 +215,11 @@ type Status struct {
 		NotAfter time.Time `json:"not_after"`
 		Issuer   string
 	} `json:"certificates"`
+}
+
+// Finding is something that a person should know or do.
+type Finding struct {
+	ID, Severity, Title, Why, Fix string
 }
 
 // Status asks the box how it is.

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"rochdale/appliance/host"
+	"rochdale/appliance/step"
+	"rochdale/backups"
+)
+
+// manifestSchema is the version of [BackupManifest].
+const manifestSchema = 1
+
+// manifestName is the file in a snapshot's stage that says what is in it.
+const manifestName = "manifest.json"
+
+// BackupManifest says what a snapshot of the box holds.
+type BackupManifest struct {
+	Schema  int        `json:"schema"`
+	Kind    BackupKind `json:"kind"`
+	Version string     `json:"version"` // of Rochdale
+	Made    time.Time  `json:"made"`
+	// Stacks are all that ran, by name.
+	Stacks map[string]StackBackup `json:"stacks"`
+}
+
+// StackBackup is one stack in a snapshot. All paths are those of the box that
+// made it.
+type StackBackup struct {
+	Release  Release  `json:"release"`
+	User     int      `json:"user"`
+	Data     Snapshot `json:"data"`      // of its databases, and the facts in the same view
+	Bundle   string   `json:"bundle"`    // folder of the unpacked bundle
+	Secrets  string   `json:"secrets"`   // folder
+	Database string   `json:"databases"` // folder with Data.Files
+	// Volumes are folders with plain files, by volume; only in a full snapshot.
+	Volumes map[string]string `json:"volumes,omitempty"`
+}
+
+// The lanes of jobs that are about the whole box. A dump waits for nothing but a
+// change of a stack; of the others there is one at a time.
+const (
+	dumpLane      = "box.dump"
+	exclusiveLane = "box.exclusive"
+)
+
+// backupRequest is what a backup was begun with.
+type backupRequest struct {
+	Kind BackupKind `json:"kind"`
+	// Only is a repository; empty: all of them.
+	Only string `json:"only,omitempty"`
+}
+
+// Backup makes a snapshot now, in one repository or in all of them with "".
+func (d *Daemon) Backup(ctx context.Context, kind BackupKind, only string, watch func(step.Event)) error {
+	if only != "" {
+		if _, err := d.repository(only); err != nil {
+			return err
+		}
+	}
+	r := backupRequest{Kind: kind, Only: only}
+	return d.perform(ctx, laneOf(kind), func() operation { return d.backupOperation(r) }, watch)
+}
+
+func laneOf(kind BackupKind) string {
+	if kind == BackupDump {
+		return dumpLane
+	}
+	return exclusiveLane
+}
+
+func (d *Daemon) backupOperation(r backupRequest) operation {
+	w := &saving{Daemon: d, backupRequest: r}
+	steps := []step.Step{
+		{ID: "stage", Do: w.stageAll, Effects: writes(d.Paths.Stage(r.Kind)), Estimate: 5 * time.Second},
+		{ID: "save", Do: w.saveAll, Estimate: 10 * time.Second},
+	}
+	plan := step.Plan{Name: "backup-full", Key: exclusiveLane, Steps: steps}
+	if r.Kind == BackupDump {
+		plan = step.Plan{Name: "backup-dump", Key: dumpLane, Steps: steps}
+	}
+	return operation{request: r, after: w.sweep, plan: plan}
+}
+
+// saving is the work of one backup.
+type saving struct {
+	*Daemon
+	backupRequest
+	made  staged
+	saved bool // into one repository at least
+}
+
+func (w *saving) stageAll(ctx context.Context, _ step.Report) (err error) {
+	if w.made, err = w.stage(ctx, w.Kind); err != nil && ctx.Err() == nil {
+		err = errors.Join(err, w.failedAll(ctx, w.Kind, err))
+	}
+	return err
+}
+
+// saveAll saves into each repository. One that can not be reached keeps nothing
+// from the others.
+func (w *saving) saveAll(ctx context.Context, report step.Report) (err error) {
+	for _, r := range w.repositories() {
+		if w.Only != "" && r.Name != w.Only || ctx.Err() != nil {
+			continue
+		}
+		run, saveErr := w.save(ctx, r, w.made)
+		if saveErr == nil {
+			w.saved = true
+			report(fmt.Sprintf("%s: %d bytes", r.Name, run.Bytes))
+		}
+		err = errors.Join(err, saveErr)
+	}
+	return errors.Join(err, ctx.Err())
+}
+
+// sweep removes the copies of databases, whichever way the backup ended.
+func (w *saving) sweep(_ context.Context, failed error) error {
+	if failed == nil {
+		w.dumped.remember(w.made.prints)
+	}
+	if w.saved {
+		w.kits.poke(w.Kind == BackupFull)
+	}
+	return os.RemoveAll(w.Paths.Stage(w.Kind))
+}
+
+// waitForSwitch is how long a backup waits while a stack is being changed.
+const waitForSwitch = 2 * time.Minute
+
+// staged is a snapshot that is ready to be taken.
+type staged struct {
+	manifest BackupManifest
+	paths    []string
+	excludes []string
+	force    bool              // read every file again
+	prints   map[string]string // of the databases, by stack, before they were copied
+}
+
+// stage lays out everything that a snapshot needs and that can not be read where
+// it lies: copies of databases, each in one consistent view, and the box's state.
+func (d *Daemon) stage(ctx context.Context, kind BackupKind) (staged, error) {
+	dir := d.Paths.Stage(kind)
+	if err := errors.Join(os.RemoveAll(dir), d.files.MkdirAll(dir, rootOnly())); err != nil {
+		return staged{}, err
+	}
+	s := staged{
+		manifest: BackupManifest{Schema: manifestSchema, Kind: kind, Version: Version(), Made: time.Now().UTC(), Stacks: map[string]StackBackup{}},
+		paths:    []string{dir, d.Paths.ConfigDir(), d.Paths.Edge()}, prints: map[string]string{},
+	}
+	if err := d.Store.CopyTo(ctx, filepath.Join(dir, "state.db")); err != nil {
+		return s, err
+	}
+	rows, err := d.Store.Releases(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, row := range rows {
+		if err := d.stageStack(ctx, &s, row); err != nil {
+			return s, fmt.Errorf("stack %s: %w", row.Stack, err)
+		}
+	}
+	body, err := json.MarshalIndent(s.manifest, "", "  ")
+	if err != nil {
+		return s, fmt.Errorf("write what the snapshot holds: %w", err)
+	}
+	s.paths = slices.DeleteFunc(s.paths, func(p string) bool { _, err := os.Lstat(p); return err != nil })
+	return s, d.files.Write(filepath.Join(dir, manifestName), body, host.Attr{Mode: 0o600, UID: os.Geteuid(), GID: os.Getegid()})
+}
+
+// stageStack adds one stack. A stack that was changed while its databases were
+// copied is copied again: its snapshot must be of what its row says.
+func (d *Daemon) stageStack(ctx context.Context, s *staged, row Release) error {
+	if row.Stopped {
+		return nil // its last snapshot is as good as a new one
+	}
+	for {
+		if err := d.lanes.settled(ctx, row.Stack, waitForSwitch); err != nil {
+			return err
+		}
+		one, err := d.snapshotStack(ctx, s, row)
+		now, ok, rowErr := d.Store.Release(ctx, row.Stack)
+		switch {
+		case rowErr != nil:
+			return rowErr
+		case !ok || now.Stopped:
+			return nil
+		case now.Digest != row.Digest || now.Generation != row.Generation:
+			row = now
+			continue
+		case err != nil:
+			return err
+		}
+		s.manifest.Stacks[row.Stack] = one
+		return nil
+	}
+}
+
+func (d *Daemon) snapshotStack(ctx context.Context, s *staged, row Release) (one StackBackup, err error) {
+	b, err := d.openBundle(ctx, row)
+	if err != nil {
+		return one, err
+	}
+	c, err := d.crew(ctx, row, b)
+	if err != nil {
+		return one, err
+	}
+	place, err := d.dataPlace(ctx, c)
+	if err != nil {
+		return one, err
+	}
+	frame := filepath.Join(d.Paths.Stage(s.manifest.Kind), "stacks", row.Stack)
+	into := filepath.Join(frame, "databases")
+	if err := errors.Join(d.files.MkdirAll(frame, rootOnly()), d.files.MkdirAll(into, stackOnly(place.User))); err != nil {
+		return one, err
+	}
+	one = StackBackup{Release: row, User: place.User, Bundle: b.Folder, Secrets: d.Paths.Secrets(row.Stack), Database: into}
+	s.prints[row.Stack] = fingerprint(row, place)
+	if one.Data, err = d.Data.Snapshot(ctx, place, into, b.Stack.Manifest.Facts); err != nil {
+		return one, err
+	}
+	s.paths = append(s.paths, one.Bundle, one.Secrets)
+	if s.manifest.Kind == BackupFull {
+		one.Volumes = s.addVolumes(c)
+	}
+	return one, nil
+}
+
+// addVolumes adds the plain files of a stack: everything in its volumes but the
+// databases, which are in the stage, and the volumes of a database server.
+func (s *staged) addVolumes(c *crew) map[string]string {
+	volumes := map[string]string{}
+	for name := range c.volumes() {
+		if c.servers(name) {
+			continue
+		}
+		volumes[name] = c.volume(name)
+		s.paths = append(s.paths, c.volume(name))
+	}
+	for _, db := range c.bundle.Stack.Manifest.Databases {
+		if db.Volume == "" {
+			continue
+		}
+		file := filepath.Join(c.volume(db.Volume), filepath.FromSlash(db.Path))
+		s.excludes = append(s.excludes, file, file+"-wal", file+"-shm", file+"-journal")
+	}
+	return volumes
+}
+
+// servers tells whether a volume is a database server's own.
+func (c *crew) servers(volume string) bool {
+	for _, s := range c.services() {
+		for _, m := range s.Mounts {
+			if s.Shared && m.Volume == volume {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// save takes a staged snapshot into one repository, and keeps how it went.
+func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (BackupRun, error) {
+	return d.ran(ctx, r.Name, s.manifest.Kind, func(run *BackupRun) error {
+		if err := d.openRepository(r); err != nil {
+			return err
+		}
+		id, err := d.reached(ctx, r)
+		if err != nil {
+			return err
+		}
+		d.kits.met(r.Name, id)
+		if err := d.mayWrite(ctx, r); err != nil {
+			return err
+		}
+		saved, err := d.Vault.Backup(ctx, r, backups.Backup{
+			Paths: s.paths, Excludes: s.excludes, Tags: []string{kindTag(s.manifest.Kind)}, Time: s.manifest.Made, Force: s.force,
+		})
+		run.Snapshot, run.Bytes = saved.SnapshotID, saved.BytesAdded
+		return err
+	})
+}
+
+// reached gives the id of a repository, and makes it the first time. One elsewhere that
+// had snapshots and is gone is not made anew behind anybody's back: years of history
+// would be lost, and everything would look well.
+func (d *Daemon) reached(ctx context.Context, r backups.Repository) (string, error) {
+	if r.Kind() == backups.Local {
+		return d.Vault.Init(ctx, r)
+	}
+	had, err := d.hadSnapshots(ctx, r.Name)
+	if err != nil {
+		return "", err
+	}
+	if !had {
+		return d.Vault.Init(ctx, r)
+	}
+	id, err := d.Vault.Identify(ctx, r)
+	var p *backups.Problem
+	if errors.As(err, &p) && p.ID == "backups.no-repository" {
+		return "", Problem("backup.gone", err, "repository", r.Name)
+	}
+	return id, err
+}
+
+// hadSnapshots tells whether a snapshot was ever put into a repository.
+func (d *Daemon) hadSnapshots(ctx context.Context, repository string) (bool, error) {
+	for _, kind := range []BackupKind{BackupDump, BackupFull} {
+		runs, err := d.Store.Runs(ctx, repository, kind, KeptRuns)
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(runs, func(run BackupRun) bool { return run.OK }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// kindTag marks a snapshot with its kind.
+func kindTag(k BackupKind) string { return "kind:" + string(k) }
+
+// ran does something to a repository and keeps how it ended. What the daemon's
+// own end interrupted has not ended.
+func (d *Daemon) ran(ctx context.Context, repository string, kind BackupKind, do func(*BackupRun) error) (BackupRun, error) {
+	run := BackupRun{ID: ulid.MustNew(ulid.Now(), rand.Reader).String(), Repository: repository, Kind: kind, Began: time.Now().UTC()}
+	err := readable(do(&run))
+	if err != nil && ctx.Err() != nil {
+		return run, err
+	}
+	run.Ended, run.OK = time.Now().UTC(), err == nil
+	if err != nil {
+		m := MessageOf(err)
+		run.Error = &m
+		d.Log.Warn("backup", "kind", kind, "repository", repository, "error", err)
+	}
+	return run, errors.Join(err, d.Store.KeepRun(ctx, run))
+}
+
+// failedAll keeps that no repository got a snapshot, because none could be made.
+func (d *Daemon) failedAll(ctx context.Context, kind BackupKind, cause error) (err error) {
+	for _, r := range d.repositories() {
+		_, one := d.ran(ctx, r.Name, kind, func(*BackupRun) error { return cause })
+		if !errors.Is(one, cause) {
+			err = errors.Join(err, one)
+		}
+	}
+	return err
+}
+
+// readable makes an error for people of what room backups says.
+func readable(err error) error {
+	var p *backups.Problem
+	var known *Error
+	if errors.As(err, &p) && !errors.As(err, &known) {
+		return &Error{Message: Message{ID: p.ID, Args: p.Args}, Code: ExitCheckFailed, Err: err}
+	}
+	return err
+}

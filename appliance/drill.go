@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"rochdale/appliance/step"
+	"rochdale/backups"
+)
+
+// A drill restores the newest snapshot beside the running stack: a copy of its
+// own, in a network without an outside, that nobody visits. A backup counts when
+// it was restored.
+
+// DrillPrefix begins the names under which copies of stacks are drilled. No stack
+// is called so, and the engine gives their networks no outside.
+const DrillPrefix = "drill-"
+
+// IsDrill tells whether a name is that of a copy.
+func IsDrill(stack string) bool { return strings.HasPrefix(stack, DrillPrefix) }
+
+// DrillRequest says what is to be proven. Empty: all stacks, from the box's own
+// repository.
+type DrillRequest struct {
+	Stack      string `json:"stack,omitempty"`
+	Repository string `json:"repository,omitempty"`
+}
+
+// Drill restores the newest snapshot of stacks beside them and holds it against
+// what was measured when it was made. The evidence is kept.
+func (d *Daemon) Drill(ctx context.Context, q DrillRequest, watch func(step.Event)) error {
+	if q.Repository == "" {
+		q.Repository = BoxRepository
+	}
+	if _, err := d.repository(q.Repository); err != nil {
+		return err
+	}
+	rows, err := d.Store.Releases(ctx)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, row := range rows {
+		if row.Stopped || q.Stack != "" && row.Stack != q.Stack {
+			continue
+		}
+		found = true
+		one := DrillRequest{Stack: row.Stack, Repository: q.Repository}
+		err = errors.Join(err, d.perform(ctx, exclusiveLane, func() operation { return d.drillOperation(one) }, watch))
+	}
+	if !found {
+		return Problem("daemon.no-stack", nil, "stack", q.Stack).WithCode(ExitUsage)
+	}
+	return err
+}
+
+// drill is the work of one. Nothing of it outlives the process but the evidence:
+// one that was interrupted begins anew.
+type drill struct {
+	*Daemon
+	DrillRequest
+	began time.Time
+	took  StackBackup
+	made  time.Time
+	c     *crew
+	facts map[string]int64
+}
+
+func (d *Daemon) drillOperation(q DrillRequest) operation {
+	w := &drill{Daemon: d, DrillRequest: q}
+	return operation{request: q, after: w.ended, plan: step.Plan{Name: "backup-drill", Key: exclusiveLane, Steps: []step.Step{
+		{ID: "clean", Do: w.clean},
+		{ID: "fetch", Do: w.fetch, Effects: writes(d.Paths.Stack(w.name())), Estimate: 10 * time.Second},
+		{ID: "load", Do: w.load, Estimate: 5 * time.Second},
+		{ID: "facts", Do: w.measure, Estimate: time.Second},
+		{ID: "start", Do: w.start, Estimate: 3 * time.Second},
+		{ID: "probe", Do: w.probe},
+	}}}
+}
+
+// name is the copy's.
+func (w *drill) name() string { return DrillPrefix + w.Stack }
+
+// clean removes what a drill leaves, its own or that of one before.
+func (w *drill) clean(ctx context.Context, _ step.Report) error {
+	w.began = time.Now()
+	if err := w.Data.Halt(ctx, w.name()); err != nil {
+		return err
+	}
+	all, err := w.Engine.List(ctx, w.name())
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		if err := w.Engine.Remove(ctx, x.ID); err != nil {
+			return err
+		}
+	}
+	if err := w.Engine.RemoveNetwork(ctx, w.name()); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(w.Paths.Stack(w.name())); err != nil {
+		return fmt.Errorf("remove the copy that was drilled: %w", err)
+	}
+	return nil
+}
+
+// fetch lays the newest snapshot out, if there is room for two more copies.
+func (w *drill) fetch(ctx context.Context, _ step.Report) error {
+	r, err := w.repository(w.Repository)
+	if err != nil {
+		return err
+	}
+	s, err := w.choose(ctx, r, "")
+	if err != nil {
+		return err
+	}
+	w.made = s.Made
+	into := filepath.Join(w.Paths.Stack(w.name()), "restored")
+	if w.took, err = w.layOut(ctx, r, layout{Snapshot: s.Snapshot, Files: s.Files, Stack: w.Stack, Into: into}); err != nil {
+		return err
+	}
+	free, err := w.Space.Free(into)
+	if err != nil {
+		return err
+	}
+	if need := w.took.Data.Bytes + spareDisk; free < need {
+		return Problem("drill.no-room", nil, "stack", w.Stack, "need", mebibytes(need), "free", mebibytes(free))
+	}
+	return nil
+}
+
+// load makes the copy: release and data, both from the snapshot.
+func (w *drill) load(ctx context.Context, _ step.Report) error {
+	into := filepath.Join(w.Paths.Stack(w.name()), "restored")
+	bundles := w.Paths.Bundles(w.name())
+	if err := w.files.MkdirAll(bundles, rootOnly()); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(into, w.took.Bundle), filepath.Join(bundles, filepath.Base(w.took.Bundle))); err != nil {
+		return fmt.Errorf("take the release out of the snapshot: %w", err)
+	}
+	release := Release{Stack: w.name(), Digest: w.took.Release.Digest, Version: w.took.Release.Version, Generation: 1}
+	b, err := w.open(ctx, release)
+	if err != nil {
+		return err
+	}
+	if free, err := w.Space.Memory(); err != nil || free < b.Stack.Manifest.Needs.Memory {
+		return errors.Join(err, Problem("drill.no-memory", nil, "stack", w.Stack, "need", mebibytes(b.Stack.Manifest.Needs.Memory), "free", mebibytes(free)))
+	}
+	if w.c, err = w.copyCrew(ctx, release, b); err != nil {
+		return err
+	}
+	return w.fill(ctx, into)
+}
+
+// copyCrew is the crew of the copy: it is told the same of the box as the stack.
+func (w *drill) copyCrew(ctx context.Context, r Release, b Bundle) (*crew, error) {
+	if err := w.Engine.EnsureNetwork(ctx, r.Stack); err != nil {
+		return nil, err
+	}
+	n, err := w.Engine.Network(ctx, r.Stack)
+	if err != nil {
+		return nil, err
+	}
+	box, err := w.box(w.Stack, b.Stack.Manifest, n)
+	if err != nil {
+		return nil, err
+	}
+	c := &crew{release: r, bundle: b, box: box, paths: w.Paths}
+	return c, w.Daemon.load(ctx, c)
+}
+
+func (w *drill) fill(ctx context.Context, into string) error {
+	if err := errors.Join(w.furnish(w.c), w.password(w.c)); err != nil {
+		return err
+	}
+	if err := w.ensure(ctx, w.c, isShared); err != nil {
+		return err
+	}
+	place, err := w.dataPlace(ctx, w.c)
+	if err != nil {
+		return err
+	}
+	if err := moveFiles(into, w.took, w.c); err != nil {
+		return err
+	}
+	if err := w.settle(w.c); err != nil {
+		return err
+	}
+	return w.Data.Load(ctx, filepath.Join(into, w.took.Database), place)
+}
+
+// measure holds the facts against those that were measured when the snapshot was
+// made, and wants the database to be at the schema of its release.
+func (w *drill) measure(ctx context.Context, _ step.Report) error {
+	place, err := w.dataPlace(ctx, w.c)
+	if err != nil {
+		return err
+	}
+	facts := factsFor(w.c, "drill")
+	if w.facts, err = w.Data.Facts(ctx, place, facts); err != nil {
+		return err
+	}
+	if name, want, got, differs := differing(facts, w.took.Data.Facts, w.facts); differs {
+		return Problem("drill.fact", nil, "stack", w.Stack, "fact", name, "want", want, "got", got)
+	}
+	m, ok, err := w.migration(ctx, w.c)
+	if err != nil || !ok {
+		return err
+	}
+	s, err := w.Migrator.Status(ctx, m)
+	if err == nil && len(s.Pending) > 0 {
+		err = Problem("drill.schema", nil, "stack", w.Stack, "current", s.Current, "newest", s.Newest)
+	}
+	return err
+}
+
+func (w *drill) start(ctx context.Context, _ step.Report) error {
+	return w.ensure(ctx, w.c, everything)
+}
+
+func (w *drill) probe(ctx context.Context, _ step.Report) error {
+	t := &transition{Daemon: w.Daemon, transitionRequest: transitionRequest{Stack: w.name()}, to: w.c}
+	return t.probe(ctx, nil)
+}
+
+// ended keeps the evidence, and removes the copy.
+func (w *drill) ended(ctx context.Context, failed error) error {
+	seconds := time.Since(w.began).Seconds()
+	_, err := w.ran(ctx, w.Repository, BackupDrill, func(run *BackupRun) error {
+		run.Began = w.began.UTC()
+		run.Bytes = w.took.Data.Bytes
+		run.Drill = &Drill{Stack: w.Stack, Version: w.took.Release.Version, Snapshot: w.made, Facts: w.facts, Seconds: seconds}
+		return failed
+	})
+	if failed != nil {
+		err = nil // it is told already
+	}
+	return errors.Join(err, w.clean(ctx, nil))
+}
+
+// drillOverdue is how old the newest drill that worked may be.
+const drillOverdue = 3 * 24 * time.Hour
+
+// drillFindings tell of stacks whose snapshots were not proven lately.
+func (d *Daemon) drillFindings(ctx context.Context, rows []Release) (all []Finding) {
+	runs, err := d.Store.Runs(ctx, "", BackupDrill, KeptRuns)
+	if err != nil {
+		return nil
+	}
+	for _, row := range rows {
+		if row.Stopped {
+			continue // it is not drilled either
+		}
+		if f := drillFinding(row, runs); f != nil {
+			all = append(all, *f)
+		}
+	}
+	return all
+}
+
+func drillFinding(row Release, runs []BackupRun) *Finding {
+	since, newest := row.Committed, true
+	for _, run := range runs {
+		if run.Drill == nil || run.Drill.Stack != row.Stack {
+			continue
+		}
+		if newest && !run.OK && run.Error != nil {
+			return &Finding{Severity: Failure, Message: Message{ID: "drill.failed", Args: Args("stack", row.Stack, "repository", run.Repository, "detail", run.Error.ID)}}
+		}
+		newest = false
+		if run.OK {
+			since = later(since, run.Ended)
+		}
+	}
+	if time.Since(since) < drillOverdue {
+		return nil
+	}
+	return &Finding{Severity: Warning, Message: Message{ID: "drill.overdue", Args: Args("stack", row.Stack, "days", int(time.Since(since).Hours()/24))}}
+}
+
+// drillOffsite proves each repository elsewhere.
+func (d *Daemon) drillOffsite(ctx context.Context) (err error) {
+	for _, r := range d.repositories() {
+		if r.Kind() != backups.Local {
+			err = errors.Join(err, d.Drill(ctx, DrillRequest{Repository: r.Name}, nil))
+		}
+	}
+	return err
+}

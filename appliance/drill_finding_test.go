@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"testing"
+	"time"
+)
+
+func TestDrillFinding(t *testing.T) {
+	now := time.Now()
+	ago := func(days int) time.Time { return now.AddDate(0, 0, -days) }
+	run := func(days int, ok bool, stack string) BackupRun {
+		r := BackupRun{Repository: "box", Ended: ago(days), OK: ok, Drill: &Drill{Stack: stack}}
+		if !ok {
+			r.Error = &Message{ID: "drill.fact"}
+		}
+		return r
+	}
+	for name, c := range map[string]struct {
+		began int // days ago
+		runs  []BackupRun
+		want  string
+	}{
+		"the first days":                    {began: 2},
+		"never drilled":                     {began: 9, want: "drill.overdue"},
+		"last night":                        {began: 9, runs: []BackupRun{run(1, true, "delivery")}},
+		"only another stack":                {began: 9, runs: []BackupRun{run(1, true, "care")}, want: "drill.overdue"},
+		"long ago":                          {began: 9, runs: []BackupRun{run(5, true, "delivery")}, want: "drill.overdue"},
+		"the newest failed":                 {began: 9, runs: []BackupRun{run(0, false, "delivery"), run(1, true, "delivery")}, want: "drill.failed"},
+		"one failed and the next one not":   {began: 9, runs: []BackupRun{run(0, true, "delivery"), run(1, false, "delivery")}},
+		"another stack's is not this one's": {began: 2, runs: []BackupRun{run(0, false, "care")}},
+	} {
+		f := drillFinding(Release{Stack: "delivery", Committed: ago(c.began)}, c.runs)
+		var got string
+		if f != nil {
+			got = f.ID
+		}
+		if got != c.want {
+			t.Errorf("%s: %q is told, want %q", name, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"rochdale/appliance"
+	"rochdale/backups"
+)
+
+func TestDrill(t *testing.T) {
+	saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		before := b.serving()
+		if err := d.Drill(t.Context(), appliance.DrillRequest{Repository: "offsite"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		runs, err := b.store.Runs(t.Context(), "offsite", appliance.BackupDrill, 10)
+		if err != nil || len(runs) != 1 || !runs[0].OK || runs[0].Drill.Facts["orders"] != 12 || runs[0].Drill.Version != "1.0.0" {
+			t.Fatalf("%+v, %v", runs, err)
+		}
+		if now := b.serving(); now.ID != before.ID {
+			t.Error("the running stack was touched")
+		}
+		b.nothingOfDrills()
+		s, err := d.Status(t.Context())
+		if err != nil || s.Backups.LastDrill == nil || !s.Backups.LastDrill.OK {
+			t.Errorf("%+v, %v", s.Backups.LastDrill, err)
+		}
+	})
+}
+
+// nothingOfDrills wants no container, network or folder to be left.
+func (b *bench) nothingOfDrills() {
+	b.t.Helper()
+	all, err := b.engine.List(context.Background(), "drill-delivery")
+	b.engine.mu.Lock()
+	network := b.engine.networks["drill-delivery"]
+	b.engine.mu.Unlock()
+	if err != nil || len(all) > 0 || network {
+		b.t.Errorf("%d containers are left, network %v, %v", len(all), network, err)
+	}
+	if _, err := os.Stat(b.paths.Stack("drill-delivery")); err == nil {
+		b.t.Error("the copy is left on the disk")
+	}
+}
+
+func TestDrillThatFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(b *bench)
+		want  string
+	}{
+		"rows are missing": {want: "drill.fact", spoil: func(b *bench) { b.data.loads = map[string]int64{"orders": 11} }},
+		"never healthy": {want: "engine.unhealthy", spoil: func(b *bench) {
+			b.engine.sick = func(s appliance.ContainerSpec) error {
+				if s.Stack == "drill-delivery" {
+					return appliance.Problem("engine.unhealthy", nil)
+				}
+				return nil
+			}
+		}},
+		"a page is broken":   {want: "update.probe", spoil: func(b *bench) { b.engine.probe = errors.New("500") }},
+		"no room":            {want: "restore.no-room", spoil: func(b *bench) { b.space.free = 1 << 20 }},
+		"no room to load it": {want: "drill.no-room", spoil: func(b *bench) { b.space.free = 256<<20 + 5 }},
+		"no memory":          {want: "drill.no-memory", spoil: func(b *bench) { b.space.memory = -1 }},
+		"unreachable": {want: "backups.unreachable", spoil: func(b *bench) {
+			b.vault.fail("box", &backups.Problem{ID: "backups.unreachable"})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				if err := backup(d, appliance.BackupFull); err != nil {
+					t.Fatal(err)
+				}
+				b.spoil(c.spoil)
+				if err := d.Drill(t.Context(), appliance.DrillRequest{}, nil); !appliance.IsProblem(err, c.want) {
+					t.Fatal(err)
+				}
+				b.nothingOfDrills()
+				b.serving()
+				if f := b.findings(); !slices.Contains(f, "failure drill.failed") {
+					t.Errorf("findings %v", f)
+				}
+			})
+		})
+	}
+}
+
+// TestDrillEachNight proves by itself, and tells when nothing was proven lately.
+func TestDrillEachNight(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		time.Sleep(28 * time.Hour)
+		runs, err := b.store.Runs(t.Context(), "box", appliance.BackupDrill, 10)
+		if err != nil || len(runs) < 1 || !runs[0].OK {
+			t.Fatalf("%+v, %v", runs, err)
+		}
+		b.vault.fail("box", &backups.Problem{ID: "backups.unreachable"})
+		time.Sleep(24 * time.Hour)
+		if f := b.findings(); !slices.Contains(f, "failure drill.failed") {
+			t.Errorf("findings %v", f)
+		}
+	})
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import "context"
+
+// dumpIfChanged saves the databases when one of them changed. A box that has no
+// whole snapshot yet gets one first.
+func (d *Daemon) dumpIfChanged(ctx context.Context) error {
+	whole, err := d.Store.Runs(ctx, "", BackupFull, KeptRuns)
+	if err != nil {
+		return err
+	}
+	if !anyOK(whole) {
+		return d.Backup(ctx, BackupFull, "", nil)
+	}
+	prints, err := d.prints(ctx)
+	if err != nil || d.dumped.same(prints) {
+		return err
+	}
+	return d.Backup(ctx, BackupDump, "", nil)
+}
+
+func anyOK(runs []BackupRun) bool {
+	for _, r := range runs {
+		if r.OK {
+			return true
+		}
+	}
+	return false
+}
+
+// prints are those of all databases now.
+func (d *Daemon) prints(ctx context.Context) (map[string]string, error) {
+	rows, err := d.Store.Releases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]string{}
+	for _, row := range rows {
+		if row.Stopped {
+			continue
+		}
+		b, err := d.openBundle(ctx, row)
+		if err != nil {
+			return nil, err
+		}
+		place, err := d.dataPlace(ctx, &crew{release: row, bundle: b, paths: d.Paths})
+		if err != nil {
+			return nil, err
+		}
+		all[row.Stack] = fingerprint(row, place)
+	}
+	return all, nil
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"context"
+	"strconv"
+
+	"rochdale/stacks"
+)
+
+// DataPlace is where one generation of a stack's data is.
+type DataPlace struct {
+	Stack string
+	User  int // uid and gid that all work on it is done with
+	// Databases are those of the release's manifest.
+	Databases map[string]stacks.Database
+	// Volumes are the generation's own folders on this machine by name: neither
+	// those of a database server nor immutable ones, which all generations share.
+	Volumes    map[string]string
+	Generation int64
+	// Address ("address:port") and PasswordFile are for databases in a server.
+	Address      string
+	PasswordFile string
+}
+
+// DatabaseName is the name that a generation of a database has in its server.
+func DatabaseName(db stacks.Database, generation int64) string {
+	return db.Name + "_g" + strconv.FormatInt(generation, 10)
+}
+
+// Snapshot is what a snapshot of databases holds.
+type Snapshot struct {
+	// Files are the files in the folder, by database: "main.db" or "main.dump".
+	Files map[string]string `json:"files"`
+	Bytes int64             `json:"bytes"`
+	// Facts were measured in the same view of the data, by name.
+	Facts map[string]int64 `json:"facts"`
+}
+
+// Data copies and measures the data of stacks. The work is done with the stack's
+// uid, by a child that sees nothing else.
+type Data interface {
+	// Copy makes to hold what from holds: databases copied by their own means,
+	// all other files as they are. What to held before is replaced, and all of it
+	// is on the disk when Copy returns nil. Nobody may write to from meanwhile.
+	Copy(ctx context.Context, from, to DataPlace) (bytes int64, err error)
+	// CopyFiles brings plain files of from that to does not have yet, while from
+	// is in use: a first pass that makes Copy short.
+	CopyFiles(ctx context.Context, from, to DataPlace) (bytes int64, err error)
+	// Size is how many bytes a copy of it would take.
+	Size(ctx context.Context, at DataPlace) (int64, error)
+	// Facts measures facts, each database in one consistent view.
+	Facts(ctx context.Context, at DataPlace, facts map[string]stacks.Fact) (map[string]int64, error)
+	// Snapshot writes a consistent copy of every database into the folder into,
+	// which it empties first, while the stack is in use.
+	Snapshot(ctx context.Context, at DataPlace, into string, facts map[string]stacks.Fact) (Snapshot, error)
+	// Load makes the databases at hold what a Snapshot in the folder from holds.
+	Load(ctx context.Context, from string, at DataPlace) error
+	// Drop removes the generation's databases from their server. Folders are not
+	// its business. What is not there is no error.
+	Drop(ctx context.Context, at DataPlace) error
+	// Halt ends every child that works on the stack's data, migrations too, and
+	// returns when none does any more: before a failed change is put back.
+	Halt(ctx context.Context, stack string) error
+}

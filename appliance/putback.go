@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// backFor is how long going back is tried before reconciling has to do it.
+const backFor = time.Minute
+
+// ended closes a transition: committed, or put back. failed is why it came to
+// nothing, or nil. It may be run again after a crash in the middle.
+func (t *transition) ended(ctx context.Context, failed error) error {
+	done, err := t.committed(ctx)
+	if err != nil {
+		return err
+	}
+	if t.Kind == KindRestore && !done {
+		err = errors.Join(os.RemoveAll(t.restored()), os.RemoveAll(t.restored()+laidOutFiles))
+	}
+	if t.change.ID == "" {
+		return err // it was refused before it began
+	}
+	if !done {
+		return errors.Join(err, t.putBack(ctx, failed))
+	}
+	t.views.gate(t.Stack, Gate{}) // reconciling points the edge if the plan could not
+	t.routes.poke()
+	t.change.Outcome, t.change.Ended = Committed, time.Now().UTC()
+	return t.keep(ctx)
+}
+
+// putBack lets the old release serve on its own data again, and forgets what was
+// made for the new one.
+func (t *transition) putBack(ctx context.Context, failed error) error {
+	t.change.Reason, t.change.Log = reasonOf(failed), t.lastWords(ctx)
+	err := t.goBack(ctx)
+	for end := time.Now().Add(backFor); err != nil && ctx.Err() == nil && time.Now().Before(end); {
+		t.Log.Warn("the old release is not back yet", "stack", t.Stack, "error", err)
+		sleep(ctx, time.Second)
+		err = t.goBack(ctx)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // the next start does it
+	}
+	t.views.gate(t.Stack, Gate{})
+	t.routes.poke()
+	t.change.Outcome, t.change.Ended = outcomeOf(failed), time.Now().UTC()
+	return errors.Join(err, t.dropNew(ctx), t.keep(ctx))
+}
+
+// reasonOf is what a person is told: what went wrong, not that it was put back.
+func reasonOf(failed error) *Message {
+	m := MessageOf(failed)
+	var e *Error
+	if errors.As(failed, &e) && len(e.Places) > 0 {
+		m = e.Places[0].Message
+	}
+	return &m
+}
+
+func outcomeOf(failed error) ChangeOutcome {
+	switch {
+	case IsProblem(failed, "update.postponed"):
+		return Postponed
+	case IsProblem(failed, "update.interrupted"):
+		return Interrupted
+	default:
+		return PutBack
+	}
+}
+
+// lastWords are the last lines of the newest container that this transition
+// made, if it made any.
+func (t *transition) lastWords(ctx context.Context) string {
+	fresh, err := t.fresh(ctx)
+	if err != nil || len(fresh) == 0 {
+		return ""
+	}
+	out := &tailWriter{max: 2 << 10}
+	bounded, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := t.Engine.Logs(bounded, fresh[0].ID, LogOptions{Tail: 10}, out); err != nil {
+		return ""
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(string(out.buf), ""))
+}
+
+// fresh are the containers that this transition made.
+func (t *transition) fresh(ctx context.Context) ([]Container, error) {
+	all, err := t.Engine.List(ctx, t.Stack)
+	var mine []Container
+	for _, x := range all {
+		if suffixOf(x) == t.Suffix {
+			mine = append(mine, x)
+		}
+	}
+	return mine, err
+}
+
+func (t *transition) goBack(ctx context.Context) error {
+	if t.from == nil {
+		row, ok, err := t.Store.Release(ctx, t.Stack)
+		if err != nil || !ok {
+			return err
+		}
+		if t.from, err = t.crewOf(ctx, row); err != nil {
+			return err
+		}
+	}
+	if err := t.Data.Halt(ctx, t.Stack); err != nil {
+		return err
+	}
+	fresh, err := t.fresh(ctx)
+	if err != nil {
+		return err
+	}
+	for _, x := range fresh { // what never served needs no grace
+		if err := t.Engine.Remove(ctx, x.ID); err != nil {
+			return err
+		}
+	}
+	if err := t.ensure(ctx, t.from, everything); err != nil {
+		return err
+	}
+	all, err := t.Engine.List(ctx, t.Stack)
+	if err != nil {
+		return err
+	}
+	x, ok := t.from.best(all, t.from.bundle.Stack.Manifest.Web.Service)
+	if !ok {
+		return Problem("daemon.web-gone", nil, "stack", t.Stack)
+	}
+	return t.open(ctx, t.from.upstream(x))
+}
+
+// dropNew removes the generation that was made for the new release. A way back
+// has made none. What can not be removed now is removed by the next clean-up.
+func (t *transition) dropNew(ctx context.Context) error {
+	row, ok, err := t.Store.Release(ctx, t.Stack)
+	to := t.change.To
+	if err != nil || !ok || t.Kind == KindRollback || to.Generation == 0 || to.Generation == row.Generation {
+		return err
+	}
+	if err := t.dropDatabases(ctx, to); err != nil {
+		// The folder stays as a reminder: the daily clean-up removes both.
+		t.Log.Warn("the databases of a release that was put back are still there", "stack", t.Stack, "generation", to.Generation, "error", err)
+		return nil
+	}
+	if err := os.RemoveAll(t.generationDir(to)); err != nil {
+		return fmt.Errorf("remove the data of the release that was put back: %w", err)
+	}
+	return nil
+}
+
+// dropDatabases removes those of a generation that are in a server. After a crash
+// nothing is known of the new release; the old one has the same server.
+func (t *transition) dropDatabases(ctx context.Context, to Release) error {
+	of := t.to
+	if of == nil {
+		of = t.from
+	}
+	if of == nil {
+		return nil
+	}
+	p, err := t.place(ctx, of)
+	if err != nil {
+		return err
+	}
+	p.Generation = to.Generation
+	return t.Data.Drop(ctx, p)
+}

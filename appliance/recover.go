@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"rochdale/appliance/step"
+	"rochdale/backups"
+)
+
+// RecoverRequest asks for a stack of a lost machine: what it ran, on the data that
+// a snapshot has.
+type RecoverRequest struct {
+	Stack string `json:"stack"`
+	RescuePoint
+}
+
+// Recover starts a stack on a machine that has none of this name yet, with its
+// release and its data both from a snapshot. A stack that was recovered before is
+// only started.
+func (d *Daemon) Recover(ctx context.Context, r RecoverRequest, watch func(step.Event)) (Release, error) {
+	if err := d.configured(r.Stack); err != nil {
+		return Release{}, err
+	}
+	if err := d.perform(ctx, r.Stack, func() operation { return d.recoverOperation(r) }, watch); err != nil {
+		return Release{}, err
+	}
+	row, _, err := d.Store.Release(ctx, r.Stack)
+	return row, err
+}
+
+// recovering is a start whose bundle and data come from a snapshot. It begins anew
+// after a crash, unless the row is there: that row alone says that the data are.
+type recovering struct {
+	start
+	from RescuePoint
+	took StackBackup
+}
+
+func (d *Daemon) recoverOperation(r RecoverRequest) operation {
+	w := &recovering{start: start{Daemon: d, request: ApplyRequest{Stack: r.Stack}}, from: r.RescuePoint}
+	return operation{request: r, after: w.over, plan: step.Plan{Name: "stack-recover", Key: r.Stack, Steps: []step.Step{
+		{ID: "fetch", Done: w.there, Do: w.fetch, Effects: writes(w.restored()), Estimate: 30 * time.Second},
+		{ID: "unpack", Do: w.unpackTaken},
+		{ID: "network", Do: w.network},
+		{ID: "images", Do: w.images, Estimate: 2 * time.Second},
+		{ID: "data", Do: w.furnishTaken, Effects: writes(filepath.Join(d.Paths.Stack(r.Stack), "data"))},
+		{ID: "database", Do: w.databases},
+		{ID: "load", Done: w.there, Do: w.load, Estimate: 5 * time.Second},
+		{ID: "facts", Done: w.there, Do: w.compare},
+		{ID: "migrate", Do: w.migrate},
+		{ID: "start", Do: w.start.start, Estimate: 3 * time.Second},
+		{ID: "commit", Do: w.commit},
+		{ID: "route", Do: w.route},
+		{ID: "certificate", Do: w.certificate, Estimate: 10 * time.Second},
+	}}}
+}
+
+func (w *recovering) restored() string { return w.Paths.Restored(w.request.Stack, "recovery") }
+
+// there tells whether the data are in place.
+func (w *recovering) there(ctx context.Context) (bool, error) {
+	_, ok, err := w.Store.Release(ctx, w.request.Stack)
+	return ok, err
+}
+
+func (w *recovering) fetch(ctx context.Context, _ step.Report) error {
+	r, err := w.repository(w.from.Repository)
+	if err != nil {
+		return err
+	}
+	into := layout{Snapshot: w.from.Snapshot, Files: w.from.Files, Stack: w.request.Stack, Into: w.restored()}
+	if w.took, err = w.layOut(ctx, r, into); err != nil {
+		return err
+	}
+	_, err = w.Vault.Restore(ctx, r, backups.Restore{Snapshot: w.from.Snapshot, Target: w.restored(), Include: []string{w.took.Secrets}})
+	return readable(err)
+}
+
+// unpackTaken opens the release that ran, out of the snapshot.
+func (w *recovering) unpackTaken(ctx context.Context, _ step.Report) error {
+	row, ok, err := w.Store.Release(ctx, w.request.Stack)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		row = Release{Stack: w.request.Stack, Digest: w.took.Release.Digest, Version: w.took.Release.Version}
+		if err := w.bringBundle(row); err != nil {
+			return err
+		}
+	}
+	b, err := w.open(ctx, row)
+	if err != nil {
+		return err
+	}
+	w.c = &crew{release: row, bundle: b, paths: w.Paths}
+	return nil
+}
+
+// bringBundle moves the unpacked bundle where bundles are. One that an earlier
+// attempt moved there may be a part: it is replaced.
+func (w *recovering) bringBundle(row Release) error {
+	dir := w.Paths.Bundles(row.Stack)
+	if err := w.files.MkdirAll(dir, rootOnly()); err != nil {
+		return err
+	}
+	from, to := filepath.Join(w.restored(), w.took.Bundle), filepath.Join(dir, filepath.Base(w.took.Bundle))
+	if _, err := os.Lstat(from); err != nil {
+		return fmt.Errorf("take the release out of the snapshot: %w", err)
+	}
+	if err := errors.Join(os.RemoveAll(to), os.Rename(from, to)); err != nil {
+		return fmt.Errorf("take the release out of the snapshot: %w", err)
+	}
+	return nil
+}
+
+// furnishTaken chooses a generation above all that the lost machine had: its
+// history stays true.
+func (w *recovering) furnishTaken(ctx context.Context, report step.Report) error {
+	r := &w.c.release
+	if r.Generation == 0 {
+		newest, err := newestGeneration(dataDir(w.Paths, r.Stack))
+		if err != nil {
+			return err
+		}
+		floor := max(newest, w.took.Release.Generation)
+		if r.Generation, err = w.Store.ReserveGeneration(ctx, r.Stack, r.Digest, floor); err != nil {
+			return err
+		}
+		if err := w.bringSecrets(); err != nil {
+			return err
+		}
+	}
+	return w.data(ctx, report)
+}
+
+// bringSecrets puts the stack's secrets in place. Those that are there stay.
+func (w *recovering) bringSecrets() error {
+	from, to := filepath.Join(w.restored(), w.took.Secrets), w.Paths.Secrets(w.request.Stack)
+	if _, err := os.Lstat(to); err == nil {
+		return nil
+	}
+	if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("put the secrets of stack %s in place: %w", w.request.Stack, err)
+	}
+	return nil
+}
+
+// load puts the data in place and waits until they, the bundle and the secrets are
+// on the disk: who laid them out did not, and the row is to say that they are there.
+func (w *recovering) load(ctx context.Context, _ step.Report) error {
+	place, err := w.dataPlace(ctx, w.c)
+	if err != nil {
+		return err
+	}
+	if err := moveFiles(w.restored(), w.took, w.c); err != nil {
+		return err
+	}
+	if err := w.settle(w.c); err != nil {
+		return err
+	}
+	if err := w.Data.Load(ctx, filepath.Join(w.restored(), w.took.Database), place); err != nil {
+		return err
+	}
+	return w.files.SyncAll(w.Paths.Stack(w.request.Stack))
+}
+
+// compare holds the data against what was measured when they were saved.
+func (w *recovering) compare(ctx context.Context, _ step.Report) error {
+	place, err := w.dataPlace(ctx, w.c)
+	if err != nil {
+		return err
+	}
+	facts := factsFor(w.c, "drill")
+	after, err := w.Data.Facts(ctx, place, facts)
+	if err != nil {
+		return err
+	}
+	t := &transition{Daemon: w.Daemon, transitionRequest: transitionRequest{Stack: w.request.Stack}, before: w.took.Data.Facts}
+	return t.judgeFacts(asMeasured(facts), after)
+}
+
+// over removes what was laid out. A recovery that failed leaves no container.
+func (w *recovering) over(ctx context.Context, failed error) error {
+	return errors.Join(w.ended(ctx, failed), os.RemoveAll(w.restored()))
+}

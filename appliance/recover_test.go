@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rochdale/appliance"
+	"rochdale/appliance/step"
+	"rochdale/backups"
+)
+
+// lost runs a test on a bare machine after another one has saved 12 orders, a
+// database and a photo to an offsite repository, and was lost. The new one is at
+// the same place in the tree of files, as on real machines.
+func lost(t *testing.T, test func(t *testing.T, b *bench, p appliance.RescuePoint)) {
+	t.Helper()
+	saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		b.data.set(1, map[string]int64{"orders": 12})
+		secrets := b.paths.Secrets("delivery")
+		if err := errors.Join(os.MkdirAll(secrets, 0o711), os.WriteFile(filepath.Join(secrets, "key"), []byte("a secret"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		b.put("coop.db", "generation 1, later")
+		time.Sleep(time.Hour)
+		if err := backup(d, appliance.BackupDump); err != nil {
+			t.Fatal(err)
+		}
+		b.stop()
+		for _, gone := range []string{b.paths.Var(), b.paths.ConfigDir()} {
+			if err := os.RemoveAll(gone); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, dir := range []string{b.paths.ConfigDir(), b.paths.Var()} {
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.engine = newEngineTwin()
+		b.edge = &edgeTwin{}
+		b.vault.lose("box")
+		b.shelf.forget("box")
+		b.data.set(2, map[string]int64{"orders": 12})
+		b.writeConfig(offsiteConfig)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(b.paths.RepositoryPassword("offsite")), 0o700), os.WriteFile(b.paths.RepositoryPassword("offsite"), []byte("x\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		p, err := b.rescue(t).Find(t.Context())
+		if err != nil || p.Repository != "offsite" || p.Files == "" || p.Files == p.Snapshot {
+			t.Fatalf("%+v, %v", p, err)
+		}
+		test(t, b, p)
+	})
+}
+
+func (b *bench) rescue(t *testing.T) appliance.Rescue {
+	t.Helper()
+	c, err := appliance.ReadConfig(b.paths.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return appliance.NewRescue(b.paths, b.vault, appliance.Repositories(b.paths, c))
+}
+
+// whole wants the stack to serve all that was saved.
+func (b *bench) whole(t *testing.T) {
+	t.Helper()
+	r := b.row()
+	if r.Generation != 2 || r.Version != "1.0.0" || r.Committed.IsZero() || b.serving().Generation != 2 {
+		t.Errorf("%+v", r)
+	}
+	for name, want := range map[string]string{"coop.db": "generation 1", "photo.jpg": "a photo"} {
+		got, err := os.ReadFile(filepath.Join(b.paths.Volume("delivery", r.Generation, "data"), name))
+		if err != nil || string(got) != want {
+			t.Errorf("%s is %q, %v", name, got, err)
+		}
+	}
+	if got, err := os.ReadFile(filepath.Join(b.paths.Secrets("delivery"), "key")); err != nil || string(got) != "a secret" {
+		t.Errorf("the secret is %q, %v", got, err)
+	}
+	if _, err := os.Lstat(b.paths.Restored("delivery", "recovery")); err == nil {
+		t.Error("what was laid out is still there")
+	}
+}
+
+func recoverNow(d *appliance.Daemon, p appliance.RescuePoint) error {
+	_, err := d.Recover(context.Background(), appliance.RecoverRequest{Stack: "delivery", RescuePoint: p}, nil)
+	return err
+}
+
+func TestRecover(t *testing.T) {
+	lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+		if mine, missed, err := appliance.TakeOver(t.Context(), b.paths, b.shelf, []backups.Repository{{Name: "offsite"}}, 1); err != nil || len(missed) > 0 || mine.Epoch != 2 {
+			t.Fatal(mine, missed, err)
+		}
+		d := b.boot()
+		for range 2 { // the second time it only looks
+			if err := recoverNow(d, p); err != nil {
+				t.Fatal(err)
+			}
+			b.whole(t)
+		}
+		if got := len(b.engine.running("coop")); got != 1 {
+			t.Errorf("%d containers", got)
+		}
+		// From here on it is a box like any other.
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Error(err)
+		}
+		if _, err := apply(d); err != nil || b.row().Generation != 3 {
+			t.Errorf("%+v, %v", b.row(), err)
+		}
+	})
+}
+
+// TestRecoverIsInterrupted ends the daemon when a step has begun, each in turn; the
+// next one goes on by itself.
+func TestRecoverIsInterrupted(t *testing.T) {
+	for _, at := range []string{"fetch", "unpack", "network", "images", "data", "database", "load", "facts", "migrate", "start", "commit", "route", "certificate"} {
+		t.Run(at, func(t *testing.T) {
+			lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+				d := b.boot()
+				reached := make(chan struct{})
+				go func() {
+					_, _ = d.Recover(t.Context(), appliance.RecoverRequest{Stack: "delivery", RescuePoint: p}, func(e step.Event) {
+						if e.Step == at && e.Kind == step.Started {
+							close(reached)
+						}
+					})
+				}()
+				<-reached
+				b.stop()
+				b.boot()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				b.whole(t)
+			})
+		})
+	}
+}
+
+func TestRecoverThatFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(b *bench)
+		want  string
+	}{
+		"lost rows": {want: "update.fact", spoil: func(b *bench) { b.data.set(2, map[string]int64{"orders": 11}) }},
+		"never healthy": {want: "engine.ended", spoil: func(b *bench) {
+			b.engine.sick = func(appliance.ContainerSpec) error { return appliance.Problem("engine.ended", nil) }
+		}},
+		"unreachable": {want: "backups.unreachable", spoil: func(b *bench) { b.vault.fail("offsite", &backups.Problem{ID: "backups.unreachable"}) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+				d := b.boot()
+				b.spoil(c.spoil)
+				if err := recoverNow(d, p); !appliance.IsProblem(err, c.want) {
+					t.Fatal(err)
+				}
+				if _, ok, err := b.store.Release(t.Context(), "delivery"); ok || err != nil || len(b.engine.running("coop")) > 0 {
+					t.Error("something runs", err)
+				}
+				b.spoil(func(b *bench) { b.engine.sick = nil })
+				b.vault.fail("offsite", nil)
+				b.data.set(2, map[string]int64{"orders": 12})
+				if err := recoverNow(d, p); err != nil {
+					t.Fatal(err)
+				}
+				b.whole(t)
+			})
+		})
+	}
+}
+
+// TestNothingIsSavedWhileRecovering: a snapshot of half a machine would be the newest.
+func TestNothingIsSavedWhileRecovering(t *testing.T) {
+	lost(t, func(t *testing.T, b *bench, _ appliance.RescuePoint) {
+		d := b.boot()
+		if err := errors.Join(os.MkdirAll(b.paths.Rescue(), 0o700), os.WriteFile(b.paths.RescueKit(), []byte("{}"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		before := b.vault.count("offsite")
+		if err := backup(d, appliance.BackupFull); !appliance.IsProblem(err, "backup.recovering") || b.vault.count("offsite") != before {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRescueOfTheBox: configuration and memory, and nothing of the stacks.
+func TestRescueOfTheBox(t *testing.T) {
+	lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+		into := filepath.Join(b.paths.Rescue(), "box")
+		for range 2 {
+			if err := b.rescue(t).Fetch(t.Context(), p, into); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, state, err := appliance.Rescued(b.paths, into)
+		if err != nil || m.Kind != appliance.BackupDump || m.Stacks["delivery"].Release.Version != "1.0.0" {
+			t.Fatalf("%+v, %v", m, err)
+		}
+		for _, path := range []string{state, filepath.Join(into, b.paths.Config())} {
+			if _, err := os.Stat(path); err != nil {
+				t.Error(err)
+			}
+		}
+		err = filepath.WalkDir(into, func(path string, e os.DirEntry, err error) error {
+			if err == nil && strings.Contains(path, "coop.db") {
+				t.Errorf("%s was fetched", path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRescueFindsNothing(t *testing.T) {
+	lost(t, func(t *testing.T, b *bench, _ appliance.RescuePoint) {
+		b.vault.fail("offsite", &backups.Problem{ID: "backups.unreachable"})
+		if _, err := b.rescue(t).Find(t.Context()); !appliance.IsProblem(err, "recover.no-snapshot") {
+			t.Error(err)
+		}
+	})
+}
+
+// TestHistoryIsAdopted: what happened to the stacks, and not what runs.
+func TestHistoryIsAdopted(t *testing.T) {
+	lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+		into := filepath.Join(b.paths.Rescue(), "box")
+		if err := b.rescue(t).Fetch(t.Context(), p, into); err != nil {
+			t.Fatal(err)
+		}
+		_, state, err := appliance.Rescued(b.paths, into)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.boot()
+		for range 2 {
+			if err := b.store.Adopt(t.Context(), state); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runs, err := b.store.Runs(t.Context(), "", "", 100)
+		if err != nil || len(runs) != 2 || slices.ContainsFunc(runs, func(r appliance.BackupRun) bool { return r.Repository == "box" }) {
+			t.Errorf("%+v, %v", runs, err)
+		}
+		if rows, err := b.store.Releases(t.Context()); err != nil || len(rows) != 0 {
+			t.Errorf("%+v, %v", rows, err)
+		}
+		if n, err := b.store.ReserveGeneration(t.Context(), "delivery", digest1, 0); err != nil || n != 2 {
+			t.Errorf("generation %d, %v", n, err)
+		}
+	})
+}
+
+// TestRescueWaitsForTheSilent: an older snapshot is not taken behind anybody's back
+// while a repository that may have a newer one does not answer.
+func TestRescueWaitsForTheSilent(t *testing.T) {
+	lost(t, func(t *testing.T, b *bench, newest appliance.RescuePoint) {
+		c := strings.Replace(offsiteConfig, "    offsite:", "    attic: {url: \"sftp:rides@attic.example:/srv/rides\"}\n    offsite:", 1)
+		b.writeConfig(c)
+		b.vault.fail("attic", &backups.Problem{ID: "backups.unreachable"})
+		if _, err := b.rescue(t).Find(t.Context()); !appliance.IsProblem(err, "recover.silent") {
+			t.Error(err)
+		}
+		if p, err := b.rescue(t).Find(t.Context(), "attic"); err != nil || p != newest {
+			t.Errorf("%+v, %v", p, err)
+		}
+	})
+}

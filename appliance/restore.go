@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"rochdale/appliance/step"
+	"rochdale/backups"
+)
+
+// RestoreRequest asks for the data of a snapshot.
+type RestoreRequest struct {
+	Stack string `json:"stack"`
+	// Repository is where the snapshot is; empty: the box's own.
+	Repository string `json:"repository,omitempty"`
+	// At is the beginning of a snapshot's id, or a time: then it is the newest
+	// snapshot that is not younger. Empty: the newest.
+	At string `json:"at,omitempty"`
+	// Window is how long visitors may see the maintenance page at most.
+	Window time.Duration `json:"window_ns,omitempty"`
+}
+
+// Restorable is a snapshot as it is chosen for a restore.
+type Restorable struct {
+	Schema     int        `json:"schema"`
+	Repository string     `json:"repository"`
+	Snapshot   string     `json:"snapshot"`
+	Made       time.Time  `json:"made"`
+	Kind       BackupKind `json:"kind"`
+	// Files is the snapshot that plain files come from; empty when none has them.
+	Files string `json:"files,omitempty"`
+}
+
+// snapshotTimes are the forms in which a person may write a time.
+func snapshotTimes() []string {
+	return []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02"}
+}
+
+// FindSnapshot tells which snapshot a restore would take.
+func (d *Daemon) FindSnapshot(ctx context.Context, q RestoreRequest) (Restorable, error) {
+	r, err := d.repository(cmp.Or(q.Repository, BoxRepository))
+	if err != nil {
+		return Restorable{}, err
+	}
+	return d.choose(ctx, r, q.At)
+}
+
+// Snapshots lists what can be restored from a repository, the newest first; ""
+// is the box's own.
+func (d *Daemon) Snapshots(ctx context.Context, repository string) ([]Restorable, error) {
+	r, err := d.repository(cmp.Or(repository, BoxRepository))
+	if err != nil {
+		return nil, err
+	}
+	return d.restorables(ctx, r)
+}
+
+// restorables are all snapshots of a repository, each with the whole one that its
+// plain files come from: the newest that is not younger.
+func (d *Daemon) restorables(ctx context.Context, r backups.Repository) ([]Restorable, error) {
+	list := []Restorable{}
+	for _, kind := range []BackupKind{BackupDump, BackupFull} {
+		some, err := d.Vault.Snapshots(ctx, r, kindTag(kind))
+		if err != nil {
+			return nil, readable(err)
+		}
+		for _, s := range some {
+			list = append(list, Restorable{Schema: 1, Repository: r.Name, Snapshot: s.ID, Made: s.Time.UTC(), Kind: kind})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Restorable) int { return b.Made.Compare(a.Made) })
+	files := ""
+	for i := range slices.Backward(list) {
+		if list[i].Kind == BackupFull {
+			files = list[i].Snapshot
+		}
+		list[i].Files = files
+	}
+	return list, nil
+}
+
+// choose finds a snapshot by id or time.
+func (d *Daemon) choose(ctx context.Context, r backups.Repository, at string) (Restorable, error) {
+	all, err := d.restorables(ctx, r)
+	if err != nil {
+		return Restorable{}, err
+	}
+	i := slices.IndexFunc(all, matching(at))
+	if i < 0 {
+		return Restorable{}, Problem("restore.no-snapshot", nil, "repository", r.Name, "at", cmp.Or(at, "-"), "count", len(all)).WithCode(ExitUsage)
+	}
+	return all[i], nil
+}
+
+// matching tells whether a snapshot is what a person wrote; the first one of a
+// list with the newest first is meant.
+func matching(at string) func(Restorable) bool {
+	for _, form := range snapshotTimes() {
+		if t, err := time.Parse(form, at); err == nil {
+			return func(s Restorable) bool { return !s.Made.After(t) }
+		}
+	}
+	return func(s Restorable) bool { return strings.HasPrefix(s.Snapshot, at) }
+}
+
+// Restore takes a stack to the data of a snapshot, and to the release that ran
+// then. The present data stay for a while: [Daemon.Rollback] returns to them.
+func (d *Daemon) Restore(ctx context.Context, q RestoreRequest, watch func(step.Event)) (Change, error) {
+	if err := d.mustRun(ctx, q.Stack); err != nil {
+		return Change{}, err
+	}
+	chosen, err := d.FindSnapshot(ctx, q)
+	if err != nil {
+		return Change{}, err
+	}
+	t := newTransition(KindRestore, q.Stack)
+	t.Snapshot, t.Files, t.Repository, t.Window = chosen.Snapshot, chosen.Files, chosen.Repository, q.Window
+	return d.change(ctx, t, watch)
+}
+
+func (t *transition) restorePlan() step.Plan {
+	first := []step.Step{
+		{ID: "fetch", Do: t.fetch, Effects: writes(t.restored()), Estimate: 10 * time.Second},
+		{ID: "unpack", Do: t.unpackRestored},
+		{ID: "images", Do: t.loadNew, Estimate: 2 * time.Second},
+		{ID: "data", Do: t.fill, Effects: writes(t.Paths.Stack(t.Stack)), Estimate: 2 * time.Second},
+		{ID: "facts", Do: t.compareRestored},
+	}
+	for i := range first {
+		first[i].Done = t.committed
+	}
+	return step.Plan{Name: "stack-restore", Key: t.Stack, Steps: append(first, t.steps()...)}
+}
+
+// restored is where this transition lays a snapshot out.
+func (t *transition) restored() string { return t.Paths.Restored(t.Stack, t.ID) }
+
+// fetch lays out what the snapshot has of the stack, while the old data serve.
+func (t *transition) fetch(ctx context.Context, _ step.Report) error {
+	if _, err := t.begun(ctx); err != nil {
+		return err
+	}
+	r, err := t.repository(t.Repository)
+	if err != nil {
+		return err
+	}
+	t.took, err = t.layOut(ctx, r, layout{Snapshot: t.Snapshot, Files: t.Files, Stack: t.Stack, Into: t.restored()})
+	return err
+}
+
+// layout says what of a repository is wanted where.
+type layout struct {
+	Snapshot string // of the databases
+	Files    string // of the plain files; may be the same, or empty for none
+	Stack    string
+	Into     string
+}
+
+// laidOutFiles ends the name of the folder beside [layout.Into] in which the
+// snapshot of the plain files is looked into.
+const laidOutFiles = ".files"
+
+// roomFor wants room for all that the snapshots have: what belongs to one stack is
+// known only when it is there.
+func (d *Daemon) roomFor(ctx context.Context, r backups.Repository, l layout) error {
+	all, err := d.Vault.Snapshots(ctx, r)
+	if err != nil {
+		return readable(err)
+	}
+	need := int64(spareDisk)
+	for _, s := range all {
+		if s.ID == l.Snapshot || s.ID == l.Files {
+			need += s.Bytes
+		}
+	}
+	free, err := d.Space.Free(l.Into)
+	if err != nil {
+		return err
+	}
+	if free < need {
+		return Problem("restore.no-room", nil, "stack", l.Stack, "need", mebibytes(need), "free", mebibytes(free))
+	}
+	return nil
+}
+
+// layOut restores the parts of a snapshot that belong to one stack. Everything
+// lies below Into under the path that it had.
+func (d *Daemon) layOut(ctx context.Context, r backups.Repository, l layout) (StackBackup, error) {
+	if err := errors.Join(os.RemoveAll(l.Into), d.files.MkdirAll(l.Into, rootOnly())); err != nil {
+		return StackBackup{}, err
+	}
+	if err := d.roomFor(ctx, r, l); err != nil {
+		return StackBackup{}, err
+	}
+	stages := filepath.Join(d.Paths.Backups(), "stage")
+	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: l.Snapshot, Target: l.Into, Include: []string{stages}}); err != nil {
+		return StackBackup{}, readable(err)
+	}
+	m, err := readManifest(l.Into, stages)
+	if err != nil {
+		return StackBackup{}, err
+	}
+	one, ok := m.Stacks[l.Stack]
+	if !ok {
+		return one, Problem("restore.no-stack", nil, "stack", l.Stack, "made", m.Made.Format(time.RFC3339))
+	}
+	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: l.Snapshot, Target: l.Into, Include: []string{one.Bundle}}); err != nil {
+		return one, readable(err)
+	}
+	return one, d.layOutFiles(ctx, r, l, &one)
+}
+
+// layOutFiles restores the plain files of a stack from the whole snapshot, which
+// says where they were then.
+func (d *Daemon) layOutFiles(ctx context.Context, r backups.Repository, l layout, one *StackBackup) error {
+	if l.Files == "" {
+		return nil
+	}
+	if l.Files != l.Snapshot {
+		m, err := d.manifestOf(ctx, r, l.Files, l.Into+laidOutFiles)
+		if err != nil {
+			return err
+		}
+		one.Volumes = m.Stacks[l.Stack].Volumes
+	}
+	include := slices.Sorted(maps.Values(one.Volumes))
+	if len(include) == 0 {
+		return nil
+	}
+	_, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: l.Files, Target: l.Into, Include: include})
+	return readable(err)
+}
+
+// manifestOf reads what a snapshot holds, by way of a folder that it leaves gone.
+func (d *Daemon) manifestOf(ctx context.Context, r backups.Repository, snapshot, by string) (m BackupManifest, err error) {
+	if err := d.files.MkdirAll(by, rootOnly()); err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(by)) }()
+	stages := filepath.Join(d.Paths.Backups(), "stage")
+	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: snapshot, Target: by, Include: []string{stages}}); err != nil {
+		return m, readable(err)
+	}
+	return readManifest(by, stages)
+}
+
+// maxManifest bounds what is read of a manifest, in bytes.
+const maxManifest = 4 << 20
+
+func readManifest(into, stages string) (m BackupManifest, err error) {
+	found, err := filepath.Glob(filepath.Join(into, stages, "*", manifestName))
+	if err != nil || len(found) != 1 {
+		return m, Problem("restore.no-manifest", err, "count", len(found))
+	}
+	info, err := os.Lstat(found[0])
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxManifest {
+		return m, Problem("restore.no-manifest", err, "count", 0)
+	}
+	data, err := os.ReadFile(found[0])
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, Problem("restore.no-manifest", err, "count", 1)
+	}
+	if m.Schema > manifestSchema {
+		return m, Problem("restore.newer", nil, "schema", m.Schema, "known", manifestSchema)
+	}
+	return m, nil
+}
+
+// unpackRestored opens the release that ran when the snapshot was made: the one
+// that is here, or the one in the snapshot.
+func (t *transition) unpackRestored(ctx context.Context, _ step.Report) error {
+	to := Release{Stack: t.Stack, Digest: t.took.Release.Digest, Version: t.took.Release.Version}
+	b, err := t.openBundle(ctx, to)
+	if err != nil {
+		from := filepath.Join(t.restored(), t.took.Bundle)
+		if err := os.Rename(from, filepath.Join(t.Paths.Bundles(t.Stack), filepath.Base(t.took.Bundle))); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("take the release out of the snapshot: %w", err)
+		}
+		if b, err = t.openBundle(ctx, to); err != nil {
+			return err
+		}
+	}
+	row, _, err := t.Store.Release(ctx, t.Stack)
+	if err != nil {
+		return err
+	}
+	return t.note(ctx, row, b, to)
+}
+
+// fill makes the new generation of what the snapshot has, and waits until all of it
+// is on the disk: who laid the snapshot out did not.
+func (t *transition) fill(ctx context.Context, _ step.Report) error {
+	if err := t.reserve(ctx); err != nil {
+		return err
+	}
+	to, err := t.place(ctx, t.to)
+	if err != nil {
+		return err
+	}
+	if err := moveFiles(t.restored(), t.took, t.to); err != nil {
+		return err
+	}
+	if err := t.settle(t.to); err != nil {
+		return err
+	}
+	if err := t.Data.Load(ctx, filepath.Join(t.restored(), t.took.Database), to); err != nil {
+		return err
+	}
+	return t.files.SyncAll(t.Paths.Stack(t.Stack))
+}
+
+// moveFiles moves the plain files of a snapshot into the volumes of a crew. Files
+// that never change are shared by all generations: where some are there they stay.
+func moveFiles(restored string, took StackBackup, c *crew) error {
+	volumes := c.volumes()
+	for _, name := range slices.Sorted(maps.Keys(took.Volumes)) {
+		if !volumes[name] || c.servers(name) {
+			continue
+		}
+		from, to := filepath.Join(restored, took.Volumes[name]), c.volume(name)
+		if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if c.shared(name) {
+			there, err := os.ReadDir(to)
+			if len(there) > 0 {
+				continue
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("look into volume %s: %w", name, err)
+			}
+		}
+		if err := errors.Join(os.RemoveAll(to), os.MkdirAll(filepath.Dir(to), 0o711), os.Rename(from, to)); err != nil {
+			return fmt.Errorf("put the files of volume %s in place: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// compareRestored holds the data against what was measured when they were saved.
+func (t *transition) compareRestored(ctx context.Context, _ step.Report) error {
+	to, err := t.place(ctx, t.to)
+	if err != nil {
+		return err
+	}
+	facts := factsFor(t.to, "drill")
+	after, err := t.Data.Facts(ctx, to, facts)
+	if err != nil {
+		return err
+	}
+	t.before, t.change.Facts = t.took.Data.Facts, after
+	return errors.Join(t.judgeFacts(asMeasured(facts), after), os.RemoveAll(t.restored()))
+}

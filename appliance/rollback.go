@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"rochdale/appliance/step"
+)
+
+// Loss is what a way back gives up.
+type Loss struct {
+	Schema int     `json:"schema"`
+	Stack  string  `json:"stack"`
+	From   Release `json:"from"` // what runs now
+	To     Release `json:"to"`   // what would run
+	// Since is when the data were parted: what was written later is given up.
+	Since time.Time `json:"since"`
+	// Facts are those that changed since then.
+	Facts []FactChange `json:"facts"`
+}
+
+// FactChange is a fact at two times.
+type FactChange struct {
+	Name string `json:"name"`
+	Then int64  `json:"then"`
+	Now  int64  `json:"now"`
+}
+
+// WouldLose tells what a way back to the release before would give up.
+func (d *Daemon) WouldLose(ctx context.Context, stack string) (Loss, error) {
+	last, err := d.returnable(ctx, stack)
+	if err != nil {
+		return Loss{}, err
+	}
+	row, _, err := d.Store.Release(ctx, stack)
+	if err != nil {
+		return Loss{}, err
+	}
+	b, err := d.openBundle(ctx, row)
+	if err != nil {
+		return Loss{}, err
+	}
+	c, err := d.crew(ctx, row, b)
+	if err != nil {
+		return Loss{}, err
+	}
+	place, err := d.dataPlace(ctx, c)
+	if err != nil {
+		return Loss{}, err
+	}
+	now, err := d.Data.Facts(ctx, place, factsFor(c, "update"))
+	if err != nil {
+		return Loss{}, err
+	}
+	l := Loss{Schema: 1, Stack: stack, From: row, To: last.From, Since: last.Ended, Facts: []FactChange{}}
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		if then, known := last.Facts[name]; known && then != now[name] {
+			l.Facts = append(l.Facts, FactChange{name, then, now[name]})
+		}
+	}
+	return l, nil
+}
+
+// returnable is the change that a way back would undo.
+func (d *Daemon) returnable(ctx context.Context, stack string) (Change, error) {
+	if err := d.mustRun(ctx, stack); err != nil {
+		return Change{}, err
+	}
+	row, _, err := d.Store.Release(ctx, stack)
+	if err != nil {
+		return Change{}, err
+	}
+	last, ok, err := d.lastCommitted(ctx, row)
+	if err != nil {
+		return last, err
+	}
+	if !ok || last.Kind == KindRollback {
+		return last, Problem("update.nothing-before", nil, "stack", stack).WithCode(ExitUsage)
+	}
+	if _, err := os.Stat(d.Paths.Generation(stack, last.From.Generation)); errors.Is(err, fs.ErrNotExist) {
+		return last, Problem("update.before-gone", err, "stack", stack, "version", last.From.Version)
+	}
+	_, err = d.openBundle(ctx, last.From)
+	return last, err
+}
+
+// Rollback returns to the release before, on the data that it left. What was
+// written since is given up: [Daemon.WouldLose] says what.
+func (d *Daemon) Rollback(ctx context.Context, stack string, watch func(step.Event)) (Change, error) {
+	if _, err := d.returnable(ctx, stack); err != nil {
+		return Change{}, err
+	}
+	return d.change(ctx, newTransition(KindRollback, stack), watch)
+}
+
+func (t *transition) rollbackPlan() step.Plan {
+	first := []step.Step{
+		{ID: "find", Do: t.find},
+		{ID: "images", Do: t.loadNew, Estimate: 2 * time.Second},
+	}
+	for i := range first {
+		first[i].Done = t.committed
+	}
+	return step.Plan{Name: "stack-rollback", Key: t.Stack, Steps: append(first, t.steps()...)}
+}
+
+// find opens the release before.
+func (t *transition) find(ctx context.Context, _ step.Report) error {
+	row, err := t.begun(ctx)
+	if err != nil {
+		return err
+	}
+	last, err := t.returnable(ctx, t.Stack)
+	if err != nil {
+		return err
+	}
+	b, err := t.openBundle(ctx, last.From)
+	if err != nil {
+		return err
+	}
+	to := last.From
+	to.Committed = time.Time{}
+	return t.note(ctx, row, b, to)
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"rochdale/appliance/step"
+	"rochdale/backups"
+)
+
+// upkeepRequest asks for work on the repositories themselves.
+type upkeepRequest struct {
+	Kind BackupKind `json:"kind"` // check or prune
+}
+
+// Upkeep checks a part of every repository, or forgets old snapshots in them.
+func (d *Daemon) Upkeep(ctx context.Context, kind BackupKind, watch func(step.Event)) error {
+	r := upkeepRequest{kind}
+	return d.perform(ctx, exclusiveLane, func() operation { return d.upkeepOperation(r) }, watch)
+}
+
+func (d *Daemon) upkeepOperation(r upkeepRequest) operation {
+	if r.Kind == BackupPrune {
+		return operation{request: r, plan: step.Plan{Name: "backup-prune", Key: exclusiveLane, Steps: []step.Step{
+			{ID: "prune", Do: d.each(d.pruneRepository), Estimate: 30 * time.Second},
+		}}}
+	}
+	return operation{request: r, plan: step.Plan{Name: "backup-check", Key: exclusiveLane, Steps: []step.Step{
+		{ID: "check", Do: d.each(d.checkRepository), Estimate: 30 * time.Second},
+	}}}
+}
+
+// each does something to every repository; what fails with one is no reason to
+// leave out the others.
+func (d *Daemon) each(do func(context.Context, backups.Repository) error) func(context.Context, step.Report) error {
+	return func(ctx context.Context, report step.Report) (err error) {
+		for _, r := range d.repositories() {
+			if ctx.Err() != nil {
+				return errors.Join(err, context.Cause(ctx))
+			}
+			report(r.Name)
+			err = errors.Join(err, do(ctx, r))
+		}
+		return err
+	}
+}
+
+// parts is into how many parts a repository's bytes are dealt: one is read each
+// night, and so each byte within four weeks.
+const parts = 28
+
+// health is what the checks of a repository have found so far.
+func (d *Daemon) health(ctx context.Context, repository string) (backups.Health, error) {
+	last, err := d.Store.Runs(ctx, repository, BackupCheck, KeptRuns)
+	if err != nil {
+		return backups.Health{}, err
+	}
+	for _, run := range last {
+		if run.Health != nil {
+			return *run.Health, nil
+		}
+	}
+	return backups.Health{}, nil
+}
+
+// checkRepository reads the next part. What is broken is healed at once: as long
+// as the sources exist a forced backup makes up for it.
+func (d *Daemon) checkRepository(ctx context.Context, r backups.Repository) error {
+	health, err := d.health(ctx, r.Name)
+	if err != nil {
+		return err
+	}
+	_, err = d.ran(ctx, r.Name, BackupCheck, func(run *BackupRun) error {
+		report, err := d.Vault.Check(ctx, r, health.Next(parts))
+		if err != nil && report.Errors == 0 {
+			return err // it could not be looked at; a damage that was found is told below
+		}
+		health = health.After(report)
+		run.Health = &health
+		if report.Errors == 0 {
+			return nil
+		}
+		d.Log.Warn("a repository is damaged", "repository", r.Name, "errors", report.Errors, "details", report.Details)
+		return errors.Join(damaged(r, report), d.heal(ctx, r, report))
+	})
+	return err
+}
+
+func damaged(r backups.Repository, report backups.CheckReport) error {
+	return Problem("backup.damaged", nil, "repository", r.Name, "errors", report.Errors)
+}
+
+// heal repairs a repository and saves everything again, reading every file.
+func (d *Daemon) heal(ctx context.Context, r backups.Repository, report backups.CheckReport) error {
+	if err := d.mayWrite(ctx, r); err != nil {
+		return err
+	}
+	_, err := d.Vault.Heal(ctx, r, report, func(ctx context.Context) error {
+		s, err := d.stage(ctx, BackupFull)
+		if err != nil {
+			return err
+		}
+		s.force = true
+		_, err = d.save(ctx, r, s)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("repair repository %s: %w", r.Name, readable(err))
+	}
+	return nil
+}
+
+// Retention of the two kinds of snapshot.
+func retention(kind BackupKind) backups.Retention {
+	const day = 24 * time.Hour
+	if kind == BackupDump {
+		return backups.Retention{Hourly: 2 * day, Daily: 14 * day, Last: 8}
+	}
+	return backups.Retention{Daily: 30 * day, Weekly: 12 * 7 * day, Monthly: 366 * day, Last: 3}
+}
+
+// pruneRepository forgets what is too old, unless a failed check is open: what is
+// broken may be needed to heal the rest.
+func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) error {
+	health, err := d.health(ctx, r.Name)
+	if err != nil || !health.MayForget() {
+		return err
+	}
+	_, err = d.ran(ctx, r.Name, BackupPrune, func(*BackupRun) error {
+		if err := d.mayWrite(ctx, r); err != nil {
+			return err
+		}
+		for _, old := range []struct {
+			tag  string
+			keep backups.Retention
+		}{
+			{kindTag(BackupDump), retention(BackupDump)}, {kindTag(BackupFull), retention(BackupFull)},
+			{backups.Incomplete, retention(BackupFull)},
+		} {
+			if _, err := d.Vault.Forget(ctx, r, old.keep, old.tag); err != nil {
+				return err
+			}
+		}
+		return d.Vault.Prune(ctx, r)
+	})
+	return err
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package backups
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Incomplete is the one tag of a snapshot for which some of the sources could not be
+// read: nobody who looks for another tag finds it, and it is there in need.
+const Incomplete = "incomplete"
+
+// Backup makes a snapshot. When some of the sources could not be read the error
+// is backups.incomplete; the snapshot that there is nevertheless gets [Incomplete]
+// in place of its tags, with which its id changes, and does not count as a backup.
+func (d *Door) Backup(ctx context.Context, r Repository, b Backup) (Saved, error) {
+	if err := b.validate(); err != nil {
+		return Saved{}, r.failed(err)
+	}
+	o, err := d.run(ctx, r, b.args()...)
+	saved, known := o.saved()
+	switch {
+	case isProblem(err, "backups.interrupted"):
+		return Saved{}, err
+	case err != nil && len(b.Command) > 0:
+		return Saved{}, d.drop(ctx, r, saved.SnapshotID, r.explainDump(b, o, err))
+	case o.Code == codeIncomplete:
+		saved, err = d.setAside(ctx, r, saved)
+		return saved, errors.Join(r.incomplete(o), err)
+	case err != nil && strings.Contains(o.exit, "all source directories/files do not exist"):
+		return Saved{}, r.problem("backups.nothing-to-save", o.cause(), "paths", few(b.Paths))
+	case err != nil:
+		return Saved{}, err
+	case !known || saved.SnapshotID == "":
+		return Saved{}, r.unclear(errors.New("no snapshot is named"))
+	case len(b.Command) > 0 && saved.BytesProcessed == 0:
+		return Saved{}, d.drop(ctx, r, saved.SnapshotID, r.explainDump(b, o, nil))
+	default:
+		return saved, nil
+	}
+}
+
+func (b Backup) args() []string {
+	args := []string{"backup", "--no-scan"}
+	if b.Host != "" {
+		args = append(args, "--host="+b.Host)
+	}
+	if !b.Time.IsZero() {
+		args = append(args, "--time="+b.Time.UTC().Format(time.DateTime))
+	}
+	if b.Force {
+		args = append(args, "--force")
+	}
+	for _, t := range b.Tags {
+		args = append(args, "--tag="+t)
+	}
+	for _, e := range b.Excludes {
+		args = append(args, "--exclude="+e)
+	}
+	if len(b.Command) == 0 {
+		return append(append(args, "--"), b.Paths...)
+	}
+	args = append(args, "--stdin-filename="+b.Filename, "--stdin-from-command", "--")
+	return append(append(args, cleanEnv()...), b.Command...)
+}
+
+// cleanEnv runs a program without restic's environment: the credentials of the
+// repository are no business of a dump.
+func cleanEnv() []string {
+	return []string{
+		"/usr/bin/env", "-i", "LC_ALL=C.UTF-8", "TZ=UTC", "HOME=/root",
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	}
+}
+
+// validate refuses what restic would take for something else. The words come
+// from our own code, so the texts are for us.
+func (b Backup) validate() error {
+	for _, t := range b.Tags {
+		if t == "" || strings.Contains(t, ",") || !printable(t) {
+			return fmt.Errorf("%q is no tag", t)
+		}
+	}
+	switch {
+	case !printable(b.Host):
+		return fmt.Errorf("%q is no name of a machine", b.Host)
+	case len(b.Command) > 0:
+		return b.validateDump()
+	case len(b.Paths) == 0:
+		return errors.New("no paths to save")
+	}
+	for _, p := range b.Paths {
+		if !filepath.IsAbs(p) || filepath.Clean(p) != p {
+			return fmt.Errorf("%q is no absolute path", p)
+		}
+	}
+	return nil
+}
+
+func (b Backup) validateDump() error {
+	program := b.Command[0]
+	switch {
+	case len(b.Paths) > 0:
+		return errors.New("paths and a program's output do not go into one snapshot")
+	case !filepath.IsAbs(program) || strings.Contains(program, "="):
+		return fmt.Errorf("%q is no absolute path of a program", program)
+	case b.Filename == "" || b.Filename != filepath.Base(b.Filename) || !printable(b.Filename):
+		return fmt.Errorf("%q is no name of a file", b.Filename)
+	default:
+		return nil
+	}
+}
+
+func (o output) saved() (Saved, bool) {
+	var s struct {
+		SnapshotID string  `json:"snapshot_id"`
+		New        int64   `json:"files_new"`
+		Changed    int64   `json:"files_changed"`
+		All        int64   `json:"total_files_processed"`
+		Added      int64   `json:"data_added_packed"`
+		Processed  int64   `json:"total_bytes_processed"`
+		Seconds    float64 `json:"total_duration"`
+	}
+	if json.Unmarshal(o.summary, &s) != nil {
+		return Saved{}, false
+	}
+	return Saved{
+		SnapshotID: s.SnapshotID, FilesNew: s.New + s.Changed, FilesAll: s.All,
+		BytesAdded: s.Added, BytesProcessed: s.Processed, Duration: seconds(s.Seconds),
+	}, true
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// incomplete names the sources that could not be read.
+func (r Repository) incomplete(o output) *Problem {
+	var sources []string
+	for _, e := range o.errors {
+		sources = append(sources, e.item)
+	}
+	for _, line := range o.plain {
+		if path, ok := strings.CutSuffix(line, " does not exist, skipping"); ok {
+			sources = append(sources, path)
+		}
+	}
+	slices.Sort(sources)
+	sources = slices.Compact(sources)
+	return r.problem("backups.incomplete", o.cause(), "count", strconv.Itoa(len(sources)), "sources", few(sources))
+}
+
+// explainDump is for a program whose output was to be saved. What it wrote to
+// its standard error is not looked at for signs of restic's own troubles.
+func (r Repository) explainDump(b Backup, o output, err error) error {
+	switch {
+	case o.Code == codeOK || strings.Contains(o.errorText(), "no data read"):
+		return r.problem("backups.dump-empty", o.cause(), "program", b.Command[0])
+	case o.Code == codeIncomplete, strings.Contains(o.exit+o.errorText(), "command failed"), strings.Contains(o.exit, "failed to start command"):
+		return r.problem("backups.dump-failed", o.cause(), "program", b.Command[0], "detail", o.lastWords())
+	default:
+		return err
+	}
+}
+
+// setAside marks a snapshot that does not count.
+func (d *Door) setAside(ctx context.Context, r Repository, s Saved) (Saved, error) {
+	id := s.SnapshotID
+	s.SnapshotID = ""
+	if id == "" {
+		return s, nil
+	}
+	_, err := d.run(ctx, r, "tag", "--set="+Incomplete, "--", id)
+	return s, err
+}
+
+// drop forgets a snapshot that restic has made although there was no dump to put
+// into it: nobody is to take it for one. It gives back why.
+func (d *Door) drop(ctx context.Context, r Repository, id string, why error) error {
+	if id == "" {
+		return why
+	}
+	if _, err := d.run(ctx, r, "forget", "--", id); err != nil {
+		return errors.Join(why, err)
+	}
+	return why
+}
+
+func (o output) errorText() string {
+	var b strings.Builder
+	for _, e := range o.errors {
+		b.WriteString(e.message + "\n")
+	}
+	return b.String()
+}
+
+// lastWords are what the program itself said last, else what restic says of it.
+func (o output) lastWords() string {
+	for _, line := range slices.Backward(o.plain) {
+		if said, ok := strings.CutPrefix(line, "subprocess "); ok {
+			_, text, _ := strings.Cut(said, ": ")
+			return short(text, 300)
+		}
+	}
+	return o.detail()
+}

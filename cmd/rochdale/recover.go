@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rochdale/appliance"
+	"rochdale/appliance/api"
+	"rochdale/backups/kit"
+	"rochdale/installer"
+)
+
+// recoverOptions are the flags of `rochdale recover`.
+type recoverOptions struct {
+	kit     string
+	pages   []string
+	without []string
+	force   bool
+}
+
+// newRecoverCommand is `rochdale recover`.
+func newRecoverCommand(a *app) *cobra.Command {
+	var o recoverOptions
+	c := a.verb("recover", "help.recover", func(c *cobra.Command, _ []string) error {
+		return a.recover(c.Context(), o)
+	})
+	f := c.Flags()
+	f.StringVar(&o.kit, "kit", "", a.t("flag.recover.kit"))
+	f.StringArrayVar(&o.pages, "pages", nil, a.t("flag.recover.pages"))
+	f.StringArrayVar(&o.without, "without", nil, a.t("flag.recover.without"))
+	f.BoolVar(&o.force, "force", false, a.t("flag.install.force"))
+	c.Annotations = map[string]string{plannable: ""}
+	return c
+}
+
+// recover is the walk of a recovery: open the kit, look, show, do, tell. After the
+// pages it asks nothing: whoever holds them has agreed.
+func (a *app) recover(ctx context.Context, o recoverOptions) error {
+	deps := installer.RealDeps(box{client: api.NewClient(a.paths.DaemonSocket())})
+	deps.Paths = a.paths
+	if err := a.bare(); err != nil {
+		return err
+	}
+	legacy, err := a.legacy(ctx, o)
+	if err != nil {
+		return err
+	}
+	if a.flags.Plan || !installer.Root() {
+		return a.lookAndRecover(ctx, deps, legacy, o)
+	}
+	return locked(deps, func() error { return a.lookAndRecover(ctx, deps, legacy, o) })
+}
+
+// bare refuses a machine on which a co-op's data are, unless they are those of this
+// very recovery.
+func (a *app) bare() error {
+	if kept, err := installer.ReadLegacy(a.paths); err != nil || kept != nil {
+		return err
+	}
+	r, err := installer.ReadRecord(a.paths)
+	if err != nil {
+		return appliance.Problem("install.record-unreadable", err, "detail", err)
+	}
+	data, err := os.ReadDir(filepath.Dir(a.paths.Stack("any")))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// A record of a run that never ended is of a recovery that was cut off early.
+	if len(data) > 0 || r != nil && (!r.Finished.IsZero() || !r.Removed.IsZero()) {
+		return appliance.Problem("recover.not-bare", nil, "path", a.paths.Var()).WithCode(appliance.ExitUsage)
+	}
+	return nil
+}
+
+func (a *app) lookAndRecover(ctx context.Context, deps installer.Deps, legacy installer.Legacy, more recoverOptions) error {
+	config, err := legacy.Config()
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	o := installer.RecoverOptions(config, installer.Options{Program: program, Version: appliance.Version(), Force: more.force, SSHClient: overSSH(a.paths, config)})
+	facts, found := installer.Preflight(ctx, installer.RealProbe(), o)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	a.printer.Findings(found)
+	if stop := installer.Blocking(found); len(stop) > 0 {
+		a.printer.Note("install.stopped", "count", len(stop))
+		return a.stopped(found)
+	}
+	plan, result, err := installer.PlanRecovery(o, facts, deps, legacy, a.newRescuer(config, more.without))
+	if err != nil {
+		return err
+	}
+	if a.flags.Plan {
+		return a.printer.Plan(plan)
+	}
+	if err := a.carryOut(ctx, deps, plan); err != nil {
+		return withLog(err, "/var/lib/rochdale/apt.log, journalctl -u rochdale -u rochdale-edge")
+	}
+	return a.installed(result)
+}
+
+// legacy is what an earlier, interrupted run has kept, or else what is in the kit.
+// Another kit than the one of that run begins anew.
+func (a *app) legacy(ctx context.Context, o recoverOptions) (installer.Legacy, error) {
+	kept, err := installer.ReadLegacy(a.paths)
+	if err != nil {
+		return installer.Legacy{}, err
+	}
+	if o.kit == "" && kept == nil {
+		return installer.Legacy{}, usage("cli.recover.kit")
+	}
+	var file []byte
+	if o.kit != "" {
+		if file, err = smallFile(o.kit, kit.MaxSealed); err != nil {
+			return installer.Legacy{}, appliance.Problem("cli.recover.kit-file", err, "file", o.kit, "detail", err).WithCode(appliance.ExitUsage)
+		}
+	}
+	whole := sha256.Sum256(file)
+	sum := hex.EncodeToString(whole[:])
+	if kept != nil && (file == nil || kept.Kit == sum) {
+		a.printer.Note("cli.recover.goes-on")
+		return *kept, nil
+	}
+	l, err := a.openKit(ctx, file, o.pages)
+	l.Kit = sum
+	return l, err
+}
+
+// openKit opens a kit with pages from files or from a person.
+func (a *app) openKit(ctx context.Context, file []byte, pages []string) (installer.Legacy, error) {
+	hand, err := a.typedPages(ctx, pages)
+	if err != nil {
+		return installer.Legacy{}, err
+	}
+	secret, err := hand.Secret()
+	if err != nil {
+		return installer.Legacy{}, err
+	}
+	content, err := kit.Open(file, secret)
+	if err != nil {
+		return installer.Legacy{}, err
+	}
+	recipient, err := secret.Recipient()
+	return legacyOf(content, recipient), err
+}
+
+// legacyOf turns the content of a kit into files of this machine.
+func legacyOf(k kit.Kit, recipient string) installer.Legacy {
+	l := installer.Legacy{Issued: k.Issued, Serial: k.Serial, Epoch: k.Epoch, Recipient: recipient, Configuration: k.Configuration, Files: map[string][]byte{}}
+	for _, r := range k.Repositories {
+		if r.Name == appliance.BoxRepository {
+			continue // it was on the machine that is lost
+		}
+		at := appliance.Paths{}
+		l.Files[at.RepositoryPassword(r.Name)] = []byte(r.Password + "\n")
+		var env strings.Builder
+		for _, name := range sortedKeys(r.Env) {
+			fmt.Fprintf(&env, "%s=%s\n", name, r.Env[name])
+		}
+		if env.Len() > 0 {
+			l.Files[at.RepositoryEnv(r.Name)] = []byte(env.String())
+		}
+		for path, content := range r.Files {
+			l.Files[path] = content
+		}
+	}
+	return l
+}
+
+// typedPages reads pages from files, or asks for them line by line.
+func (a *app) typedPages(ctx context.Context, files []string) (hand kit.Hand, err error) {
+	for _, name := range files {
+		data, err := a.pageFile(name)
+		if err != nil {
+			return hand, appliance.Problem("cli.recover.page-file", err, "file", name, "detail", err).WithCode(appliance.ExitUsage)
+		}
+		for _, one := range pagesIn(string(data)) {
+			page, err := kit.ReadPage(one)
+			if err != nil {
+				return hand, err
+			}
+			if err := hand.Add(page); err != nil {
+				return hand, err
+			}
+		}
+	}
+	for hand.Missing() > 0 {
+		if !a.asks() {
+			return hand, usage("cli.recover.pages", "missing", hand.Missing())
+		}
+		if err := a.typePage(ctx, &hand); err != nil {
+			return hand, err
+		}
+	}
+	return hand, nil
+}
+
+func (a *app) pageFile(name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(io.LimitReader(a.streams.In, maxCredentials))
+	}
+	return smallFile(name, maxCredentials)
+}
+
+// pagesIn parts a text into pages: an empty line is between two. A page as it was
+// printed is understood too: its lines are the numbered ones.
+func pagesIn(text string) []string {
+	if numbered := numberedLines(text); len(numbered) > 0 {
+		return []string{strings.Join(numbered, "\n")}
+	}
+	var pages []string
+	for one := range strings.SplitSeq(strings.ReplaceAll(text, "\r\n", "\n"), "\n\n") {
+		if strings.TrimSpace(one) != "" {
+			pages = append(pages, one)
+		}
+	}
+	return pages
+}
+
+// numberedLines finds "    1.  ABCDE-FGHJK" and those that follow it.
+func numberedLines(text string) (lines []string) {
+	for line := range strings.Lines(text) {
+		number, code, ok := strings.Cut(strings.TrimSpace(line), ".")
+		if !ok || number != strconv.Itoa(len(lines)+1) {
+			continue
+		}
+		if code = strings.TrimSpace(code); kit.ReadLine(len(lines)+1, code) == nil {
+			lines = append(lines, code)
+		}
+	}
+	return lines
+}
+
+// linesOfPage is how many lines a printed page has.
+const linesOfPage = 9
+
+// typePage asks for the lines of one page, each again until it is as printed.
+func (a *app) typePage(ctx context.Context, hand *kit.Hand) error {
+	a.printer.Note("cli.recover.type-page", "missing", hand.Missing())
+	var lines []string
+	for len(lines) < linesOfPage {
+		n := len(lines) + 1
+		line, err := a.ask(ctx, fmt.Sprintf("%d. ", n))
+		if err != nil {
+			return err
+		}
+		if err := kit.ReadLine(n, line); err != nil {
+			a.printer.problem(a.describe(ctx, err))
+			continue
+		}
+		lines = append(lines, line)
+	}
+	page, err := kit.ReadPage(strings.Join(lines, "\n"))
+	if err == nil {
+		err = hand.Add(page)
+	}
+	if errors.Is(err, kit.ErrTyped) {
+		a.printer.problem(a.describe(ctx, err))
+		return nil // another page may fit
+	}
+	return err
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rochdale/appliance"
+	"rochdale/backups/kit"
+	"rochdale/backups/shelf"
+)
+
+const recoverConfig = `schema: 1
+tls: {mode: internal}
+stacks: {delivery: {domain: rides.example}}
+updates: {reboot: never}
+backups: {repositories: {offsite: {url: "sftp:rides@backup.example:/srv/rides"}}}
+`
+
+// printedKit gives a sealed kit, and the pages that open it as text files.
+func printedKit(t *testing.T) (file string, pages []string) {
+	t.Helper()
+	p, err := kit.NewPrinting(2, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := []byte("{}")
+	sum := sha256.Sum256(key)
+	own := shelf.RepositoryFiles{Config: bytes.Repeat([]byte{1}, 40), Keys: map[string][]byte{hex.EncodeToString(sum[:]): key}}
+	sealed, err := kit.Seal(kit.Kit{
+		Schema: kit.Schema, Box: kit.Box{Name: "Rides"}, Serial: 4, Issued: time.Now(), Epoch: 1, Configuration: recoverConfig,
+		Repositories: []kit.Repository{
+			{Name: "box", URL: "/var/lib/rochdale/backup/box", Password: "lost", Own: own},
+			{Name: "offsite", URL: "sftp:rides@backup.example:/srv/rides", Password: "secret", Env: map[string]string{"B": "2", "A": "1"},
+				Files: map[string][]byte{"/root/.ssh/id_ed25519": []byte("key")}, Own: own},
+		},
+	}, p.Recipient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file = filepath.Join(dir, "rochdale-kit.age")
+	if err := os.WriteFile(file, sealed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, paper := range p.Papers {
+		text, err := kit.Frame{Box: kit.Box{Name: "Rides"}, Printed: time.Now()}.Text("es", paper)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(dir, string(rune('1'+i)))
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, name)
+	}
+	return file, pages
+}
+
+func TestLegacyOfAKit(t *testing.T) {
+	file, pages := printedKit(t)
+	a, _ := testApp(false, nil)
+	a.paths = appliance.Paths{Root: t.TempDir()}
+	l, err := a.legacy(t.Context(), recoverOptions{kit: file, pages: pages[:2]})
+	if err != nil || l.Serial != 4 || l.Epoch != 1 || l.Configuration != recoverConfig || !strings.HasPrefix(l.Recipient, "age1") {
+		t.Fatalf("%+v, %v", l, err)
+	}
+	want := map[string]string{
+		"/etc/rochdale/backups/offsite.password": "secret\n", "/etc/rochdale/backups/offsite.env": "A=1\nB=2\n", "/root/.ssh/id_ed25519": "key",
+	}
+	if len(l.Files) != len(want) {
+		t.Errorf("%d files", len(l.Files))
+	}
+	for path, content := range want {
+		if string(l.Files[path]) != content {
+			t.Errorf("%s is %q", path, l.Files[path])
+		}
+	}
+	for name, o := range map[string]recoverOptions{
+		"cli.recover.kit":       {},
+		"cli.recover.kit-file":  {kit: filepath.Join(t.TempDir(), "none")},
+		"cli.recover.pages":     {kit: file, pages: pages[1:2]},
+		"cli.recover.page-file": {kit: file, pages: []string{"none"}},
+		"kit.pages-twice":       {kit: file, pages: []string{pages[0], pages[0]}},
+	} {
+		if _, err := a.legacy(t.Context(), o); err == nil || a.describe(t.Context(), err).ID != name {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	other, _ := printedKit(t)
+	if _, err := a.legacy(t.Context(), recoverOptions{kit: other, pages: pages[1:]}); err == nil || a.describe(t.Context(), err).ID != "kit.other-pages" {
+		t.Error(err)
+	}
+}
+
+// TestInterruptedRecovery needs no page again, unless somebody comes with another kit.
+func TestInterruptedRecovery(t *testing.T) {
+	file, pages := printedKit(t)
+	a, _ := testApp(false, nil)
+	a.paths = appliance.Paths{Root: t.TempDir()}
+	first, err := a.legacy(t.Context(), recoverOptions{kit: file, pages: pages[1:]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Schema = 1
+	kept, err := json.Marshal(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lay(t, map[string]string{a.paths.RescueKit(): string(kept)})
+	for _, o := range []recoverOptions{{}, {kit: file}} {
+		if again, err := a.legacy(t.Context(), o); err != nil || again.Recipient != first.Recipient {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	other, others := printedKit(t)
+	if _, err := a.legacy(t.Context(), recoverOptions{kit: other}); !appliance.IsProblem(err, "cli.recover.pages") {
+		t.Error("another kit is not opened:", err)
+	}
+	if l, err := a.legacy(t.Context(), recoverOptions{kit: other, pages: others[:2]}); err != nil || l.Kit == first.Kit {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestPagesAreTyped line by line: a slip is told and asked for again, and so is a page
+// that does not belong.
+func TestPagesAreTyped(t *testing.T) {
+	_, strangers := printedKit(t)
+	file, pages := printedKit(t)
+	lines := func(name string) []string {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return numberedLines(string(data))
+	}
+	var typed []string
+	first := lines(pages[0])
+	typed = append(typed, first[0], strings.Replace(first[1], first[1][:1], "?", 1))
+	typed = append(typed, first[1:]...)
+	typed = append(typed, lines(strangers[1])...)
+	typed = append(typed, strings.ToLower(lines(pages[2])[0]))
+	typed = append(typed, lines(pages[2])[1:]...)
+	a, out := testApp(true, nil)
+	a.paths = appliance.Paths{Root: t.TempDir()}
+	a.streams.In = &oneLine{lines: typed}
+	l, err := a.legacy(t.Context(), recoverOptions{kit: file})
+	if err != nil || l.Serial != 4 {
+		t.Fatalf("%+v, %v\n%s", l, err, out)
+	}
+	if said := out.String(); !strings.Contains(said, "Line 2") || !strings.Contains(said, "another printing") {
+		t.Errorf("said:\n%s", said)
+	}
+}
+
+// oneLine gives a line at each read, as a terminal does.
+type oneLine struct{ lines []string }
+
+func (o *oneLine) Read(p []byte) (int, error) {
+	if len(o.lines) == 0 {
+		return 0, os.ErrClosed
+	}
+	n := copy(p, o.lines[0]+"\n")
+	o.lines = o.lines[1:]
+	return n, nil
+}
+
+func TestBareMachine(t *testing.T) {
+	a, _ := testApp(false, nil)
+	a.paths = appliance.Paths{Root: t.TempDir()}
+	if err := a.bare(); err != nil {
+		t.Error(err)
+	}
+	if err := os.MkdirAll(a.paths.Stack("delivery"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.bare(); !appliance.IsProblem(err, "recover.not-bare") {
+		t.Error(err)
+	}
+	if err := os.MkdirAll(a.paths.Rescue(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(a.paths.RescueKit(), []byte(`{"schema":1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.bare(); err != nil {
+		t.Error("an interrupted recovery does not go on:", err)
+	}
+}

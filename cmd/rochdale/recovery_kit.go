@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rochdale/appliance/host"
+)
+
+func newRecoveryKitCommand(a *app) *cobra.Command {
+	var to string
+	c := a.verb("kit", "help.recovery.kit", func(c *cobra.Command, _ []string) error {
+		return a.recoveryKit(c.Context(), to)
+	})
+	c.Flags().StringVar(&to, "output", "", a.t("flag.recovery.output-kit"))
+	return c
+}
+
+// kitAnswer is what `rochdale recovery kit` ends with.
+type kitAnswer struct {
+	Schema int       `json:"schema"`
+	File   string    `json:"file"`
+	Serial int64     `json:"serial"`
+	Issued time.Time `json:"issued"`
+	Set    string    `json:"set"`
+	Need   int       `json:"need"`
+	Of     int       `json:"of"`
+}
+
+// recoveryKit writes the co-op's own copy of the kit. Nobody but the holders of
+// pages can open it; it is root's alone all the same.
+func (a *app) recoveryKit(ctx context.Context, to string) error {
+	if to == "" {
+		return usage("cli.recovery.output")
+	}
+	if err := a.there(); err != nil {
+		return err
+	}
+	path, err := filepath.Abs(to)
+	if err != nil {
+		return err
+	}
+	k, err := a.daemonClient().RecoveryKit(ctx)
+	if err != nil {
+		return err
+	}
+	private := host.Attr{Mode: 0o600, UID: os.Geteuid(), GID: os.Getegid()}
+	if err := host.NewFiles().Write(path, k.File, private); err != nil {
+		return err
+	}
+	if err := a.daemonClient().KitCopied(ctx, k.Serial); err != nil {
+		return err
+	}
+	answer := kitAnswer{1, path, k.Serial, k.Issued, k.Set, k.Need, k.Of}
+	a.printer.Result(answer, func(w io.Writer) {
+		fmt.Fprintln(w, a.t("cli.recovery.kit", "file", path, "issued", k.Issued.UTC().Format(minute), "need", k.Need, "of", k.Of))
+	})
+	return nil
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rochdale/appliance"
+	"rochdale/appliance/api"
+)
+
+// newRestoreCommand is `rochdale restore`.
+func newRestoreCommand(a *app) *cobra.Command {
+	var r appliance.RestoreRequest
+	c := a.verb("restore [STACK]", "help.restore", func(c *cobra.Command, args []string) error {
+		return a.restore(c.Context(), args, r)
+	})
+	f := c.Flags()
+	f.StringVar(&r.At, "at", "", a.t("flag.restore.at"))
+	f.StringVar(&r.Repository, "from", "", a.t("flag.backup.from"))
+	f.DurationVar(&r.Window, "window", 0, a.t("flag.update.window"))
+	c.Annotations = map[string]string{plannable: ""}
+	return c
+}
+
+// restore says which snapshot it would take before it asks.
+func (a *app) restore(ctx context.Context, args []string, r appliance.RestoreRequest) (err error) {
+	if r.Window < 0 || r.Window > appliance.LongestWindow {
+		return usage("cli.update.window", "longest", appliance.LongestWindow)
+	}
+	if r.Stack, err = a.theStack(ctx, args); err != nil {
+		return err
+	}
+	client := api.NewClient(a.paths.DaemonSocket())
+	found, err := client.FindSnapshot(ctx, r)
+	if err != nil {
+		return err
+	}
+	if a.flags.Plan {
+		a.printer.Result(found, func(w io.Writer) { a.writeFound(w, r.Stack, found) })
+		return nil
+	}
+	if !a.flags.JSON && !a.flags.Quiet {
+		a.writeFound(a.streams.Err, r.Stack, found)
+	}
+	if agreed, err := a.confirm(ctx, "cli.restore.confirm", "stack", r.Stack, "made", found.Made.UTC().Format(minute)); err != nil || !agreed {
+		return err
+	}
+	r.At = found.Snapshot // what was shown is what is taken
+	change, err := client.Restore(ctx, r, a.printer.Event)
+	if err != nil {
+		return withLog(err, "rochdale update history")
+	}
+	a.tellChange("cli.restore.done", change)
+	return nil
+}
+
+func (a *app) writeFound(w io.Writer, stack string, found appliance.Restorable) {
+	fmt.Fprintln(w, a.t("cli.restore.from", "stack", stack, "snapshot", cut(found.Snapshot, 8), "repository", found.Repository,
+		"made", found.Made.UTC().Format(minute), "age", time.Since(found.Made).Round(time.Minute)))
+	if found.Files == "" {
+		fmt.Fprintln(w, a.t("cli.restore.no-files"))
+	}
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+//go:build e2e
+
+package e2e_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"rochdale/installer/e2e/box"
+)
+
+// releases makes bundles of the delivery stack that follow each other, good ones
+// and broken ones, from the catalogue and the programs that make built.
+type releases struct {
+	t     *testing.T
+	top   string // of the repository
+	dir   string
+	count int
+	taken map[string]string // migrations of the releases that were taken, by file
+}
+
+func newReleases(t *testing.T) *releases {
+	t.Helper()
+	binary, err := box.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &releases{t: t, top: filepath.Dir(filepath.Dir(binary)), dir: t.TempDir(), taken: map[string]string{}}
+}
+
+// release says how a bundle differs from the catalogue's stack.
+type release struct {
+	migration string            // SQL of one more migration
+	replace   map[string]string // texts in stack.yaml and compose.yaml
+	arch      string            // of its image; empty: this machine's
+}
+
+// next builds the next version and gives the file and the version.
+func (r *releases) next(x release) (file, version string) {
+	r.t.Helper()
+	r.count++
+	version = fmt.Sprintf("0.2.%d", r.count)
+	folder := filepath.Join(r.dir, version)
+	if err := os.CopyFS(folder, os.DirFS(filepath.Join(r.top, "stacks", "catalog", "delivery"))); err != nil {
+		r.t.Fatal(err)
+	}
+	r.edit(folder, version, x)
+	migrations := maps.Clone(r.taken)
+	if x.migration != "" {
+		migrations[r.migrationFile()] = "-- +goose Up\n" + x.migration + "\n"
+	}
+	for name, text := range migrations {
+		if err := os.WriteFile(filepath.Join(folder, "migrations", name), []byte(text), 0o644); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return r.build(folder, version, x.arch, r.program(folder)), version
+}
+
+// program gives the stack's program for the schema that a release's migrations lead
+// to: it is built anew where that is not the catalogue's, with one constant changed.
+func (r *releases) program(folder string) string {
+	r.t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "migrations", "*.sql"))
+	if err != nil || len(files) == 0 {
+		r.t.Fatalf("no migrations: %v", err)
+	}
+	schema, _, _ := strings.Cut(filepath.Base(slices.Max(files)), "_")
+	schema = strings.TrimLeft(schema, "0")
+	if schema == "1" {
+		return filepath.Join(r.top, "dist", "parts", "coop-"+runtime.GOARCH)
+	}
+	out := filepath.Join(r.dir, "coop-"+schema)
+	if _, err := os.Stat(out); err == nil {
+		return out
+	}
+	source := filepath.Join(r.top, "stacks", "coop", "store", "store.go")
+	text, err := os.ReadFile(source)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), "const SchemaVersion = 1\n", "const SchemaVersion = "+schema+"\n", 1)
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{source: out + ".go"}})
+	err = errors.Join(err, os.WriteFile(out+".go", []byte(changed), 0o600), os.WriteFile(out+".json", overlay, 0o600))
+	if err != nil || changed == string(text) {
+		r.t.Fatalf("change the schema in %s: %v", source, err)
+	}
+	cmd := exec.CommandContext(r.t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-overlay", out+".json", "-o", out, "rochdale/cmd/coop")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		r.t.Fatalf("%v\n%s", err, said)
+	}
+	return out
+}
+
+// migrationFile is where the newest release has its own migration.
+func (r *releases) migrationFile() string { return fmt.Sprintf("%05d_next.sql", 1000+r.count) }
+
+// took remembers that the newest release runs: those after it have its migration.
+func (r *releases) took(x release) {
+	if x.migration != "" {
+		r.taken[r.migrationFile()] = "-- +goose Up\n" + x.migration + "\n"
+	}
+}
+
+func (r *releases) edit(folder, version string, x release) {
+	r.t.Helper()
+	for _, name := range []string{"stack.yaml", "compose.yaml"} {
+		path := filepath.Join(folder, name)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		var lines []string
+		for line := range strings.Lines(string(data)) {
+			if strings.HasPrefix(line, "version: ") {
+				line = "version: " + version + "\n"
+			}
+			for from, to := range x.replace {
+				line = strings.ReplaceAll(line, from, to)
+			}
+			lines = append(lines, line)
+		}
+		if err := os.WriteFile(path, []byte(strings.Join(lines, "")), 0o644); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// file is where the bundle of a version lies.
+func (r *releases) file(version string) string {
+	return filepath.Join(r.dir, "delivery-"+version+".bundle")
+}
+
+func (r *releases) build(folder, version, arch, program string) string {
+	r.t.Helper()
+	if arch == "" {
+		arch = runtime.GOARCH
+	}
+	file := r.file(version)
+	cmd := exec.CommandContext(r.t.Context(), filepath.Join(r.top, "dist", "parts", "hub"), "bundle", "build", folder,
+		"--program", "coop:"+arch+"="+program, "--output", file)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		r.t.Fatalf("%v\n%s", err, out)
+	}
+	return file
+}
