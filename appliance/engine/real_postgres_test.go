@@ -58,24 +58,26 @@ func TestRealPostgres(t *testing.T) {
 }
 
 // streams takes a dump out of the container and brings it back into another
-// database, without a file in it.
+// database, without a file in it. All that it writes, rows and log, stays well
+// below the limit of memory: with cgroup v1, as in a machine of these tests, the
+// kernel kills a writer whose pages wait for a busy disk; only v2 slows it down.
 func streams(t *testing.T, e *engine.Engine, c appliance.Container, bin string) {
 	t.Helper()
 	run := func(in io.Reader, out io.Writer, argv ...string) error {
 		return e.Stream(t.Context(), c.ID, appliance.Program{Argv: argv, Env: map[string]string{"PGPASSWORD": "open sesame"}, In: in, Out: out})
 	}
-	query(t, bin, c, "open sesame", "create table large as select i, repeat('text', 100) as text from generate_series(1, 100000) i")
+	query(t, bin, c, "open sesame", "create table large as select i, repeat('text', 100) as text from generate_series(1, 40000) i")
 	query(t, bin, c, "open sesame", "create database other")
 	var dump bytes.Buffer
 	must(t, run(nil, &dump, bin+"/pg_dump", "-h", c.Address, "-U", "coop", "-w", "-Fc", "-Z0", "-d", "postgres"))
-	if dump.Len() < 40<<20 {
+	if dump.Len() < 16<<20 {
 		t.Errorf("a dump of %d bytes", dump.Len())
 	}
 	must(t, run(bytes.NewReader(dump.Bytes()), nil, bin+"/pg_restore", "--file=/dev/null"))
 	must(t, run(bytes.NewReader(dump.Bytes()), nil, bin+"/pg_restore", "-h", c.Address, "-U", "coop", "-w", "--exit-on-error", "-d", "other"))
 	var count bytes.Buffer
 	must(t, run(nil, &count, bin+"/psql", "-h", c.Address, "-U", "coop", "-w", "-XAt", "-d", "other", "-c", "select count(*) from large"))
-	if count.String() != "100000\n" {
+	if count.String() != "40000\n" {
 		t.Errorf("restored were %q rows", count.String())
 	}
 	half := bytes.NewReader(dump.Bytes()[:dump.Len()/2])
