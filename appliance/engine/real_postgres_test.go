@@ -70,7 +70,7 @@ func streams(t *testing.T, e *engine.Engine, c appliance.Container, bin string) 
 	query(t, bin, c, "open sesame", "create database other")
 	var dump bytes.Buffer
 	must(t, run(nil, &dump, bin+"/pg_dump", "-h", c.Address, "-U", "coop", "-w", "-Fc", "-Z0", "-d", "postgres"))
-	if dump.Len() < 16<<20 {
+	if dump.Len() < 15<<20 {
 		t.Errorf("a dump of %d bytes", dump.Len())
 	}
 	must(t, run(bytes.NewReader(dump.Bytes()), nil, bin+"/pg_restore", "--file=/dev/null"))

@@ -17,7 +17,10 @@ import (
 )
 
 const (
-	bridge      = "rt0"
+	bridge = "rt0"
+	// bridgeMAC is given, not found: a bridge without an address of its own takes the lowest one of its ports, and another
+	// one when that port goes. The machines that are still there then send to the old address, and hear nothing for seconds.
+	bridgeMAC   = "02:72:74:30:00:01"
 	networkCIDR = "10.77.0.0/24"
 	forwardFile = "/proc/sys/net/ipv4/ip_forward"
 	ruleMark    = "rochdale-test"
@@ -56,6 +59,9 @@ func makeBridge(ctx context.Context, log io.Writer, m *made) error {
 			return err
 		}
 		m.Bridge = true
+	}
+	if _, err := run(ctx, "ip", "link", "set", bridge, "address", bridgeMAC); err != nil {
+		return err
 	}
 	if _, err := run(ctx, "ip", "addr", "replace", HostIP().String()+"/24", "dev", bridge); err != nil {
 		return err

@@ -50,8 +50,25 @@ func TestNetworkComesAndGoes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := net.InterfaceByName(bridge); err != nil {
-		t.Error(err)
+	address := func() string {
+		t.Helper()
+		i, err := net.InterfaceByName(bridge)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i.HardwareAddr.String()
+	}
+	for _, args := range [][]string{ // a machine with the lowest address of all comes and goes
+		{"link", "add", "low", "address", "00:00:00:00:00:01", "type", "veth", "peer", "name", "high"},
+		{"link", "set", "low", "master", bridge, "up"},
+		{"link", "del", "low"},
+	} {
+		if _, err := run(ctx, "ip", args...); err != nil {
+			t.Fatal(err)
+		}
+		if got := address(); got != bridgeMAC {
+			t.Errorf("the bridge's address is %s after %v, and the machines know %s", got, args, bridgeMAC)
+		}
 	}
 	if value, err := os.ReadFile(forwardFile); err != nil || strings.TrimSpace(string(value)) != "1" {
 		t.Errorf("forwarding: %q, %v", value, err)
