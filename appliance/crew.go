@@ -87,7 +87,7 @@ func (d *Daemon) box(stack string, m stacks.Manifest, n Network) (stacks.Box, er
 // told is the box with what belongs to the release's generation.
 func (c *crew) told() stacks.Box {
 	box := c.box
-	if db, ok := c.server(); ok {
+	if _, db, ok := c.server(); ok {
 		box.Database = DatabaseName(db, c.release.Generation)
 	}
 	return box

@@ -4,10 +4,13 @@ package appliance_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,7 +32,8 @@ type dataTwin struct {
 	takes  time.Duration
 	err    error
 	halted int
-	loads  map[string]int64 // the facts of a generation that was loaded; nil: as they were
+	asked  []map[string]stacks.Fact // by themselves: each time takes a child
+	loads  map[string]int64         // the facts of a generation that was loaded; nil: as they were
 }
 
 var _ appliance.Data = (*dataTwin)(nil)
@@ -43,19 +47,20 @@ func (d *dataTwin) set(generation int64, facts map[string]int64) {
 	d.facts[generation] = maps.Clone(facts)
 }
 
-func (d *dataTwin) Copy(ctx context.Context, from, to appliance.DataPlace) (int64, error) {
+func (d *dataTwin) Copy(ctx context.Context, from, to appliance.DataPlace, facts map[string]stacks.Fact) (appliance.Copied, error) {
 	select {
 	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		return appliance.Copied{}, context.Cause(ctx)
 	case <-time.After(d.takes):
 	}
+	got, err := d.measure(from.Generation, facts)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.err != nil {
-		return 0, d.err
+	if err := errors.Join(err, d.err); err != nil {
+		return appliance.Copied{}, err
 	}
 	d.facts[to.Generation] = maps.Clone(d.facts[from.Generation])
-	return 1, d.write(from, to)
+	return appliance.Copied{Bytes: 1, Facts: got}, d.write(from, to)
 }
 
 func (d *dataTwin) write(from, to appliance.DataPlace) error {
@@ -79,10 +84,19 @@ func (d *dataTwin) Size(context.Context, appliance.DataPlace) (int64, error) { r
 
 func (d *dataTwin) Facts(_ context.Context, at appliance.DataPlace, facts map[string]stacks.Fact) (map[string]int64, error) {
 	d.mu.Lock()
+	if len(facts) > 0 {
+		d.asked = append(d.asked, facts)
+	}
+	d.mu.Unlock()
+	return d.measure(at.Generation, facts)
+}
+
+func (d *dataTwin) measure(generation int64, facts map[string]stacks.Fact) (map[string]int64, error) {
+	d.mu.Lock()
 	defer d.mu.Unlock()
-	known, told := d.facts[at.Generation]
+	known, told := d.facts[generation]
 	if told && known == nil {
-		return nil, fmt.Errorf("generation %d can not be measured", at.Generation)
+		return nil, appliance.Problem("migrate.fact-failed", nil, "generation", generation)
 	}
 	got := map[string]int64{}
 	for name := range facts {
@@ -91,8 +105,20 @@ func (d *dataTwin) Facts(_ context.Context, at appliance.DataPlace, facts map[st
 	return got, nil
 }
 
-func (d *dataTwin) Snapshot(ctx context.Context, at appliance.DataPlace, into string, facts map[string]stacks.Fact) (appliance.Snapshot, error) {
-	got, err := d.Facts(ctx, at, facts)
+// children tells for which facts a child of their own was needed since the twin
+// was last asked, by name.
+func (d *dataTwin) children() (names []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, facts := range d.asked {
+		names = append(names, strings.Join(slices.Sorted(maps.Keys(facts)), " "))
+	}
+	d.asked = nil
+	return names
+}
+
+func (d *dataTwin) Snapshot(_ context.Context, at appliance.DataPlace, into string, facts map[string]stacks.Fact) (appliance.Snapshot, error) {
+	got, err := d.measure(at.Generation, facts)
 	if err != nil {
 		return appliance.Snapshot{}, err
 	}

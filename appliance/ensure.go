@@ -103,20 +103,29 @@ func (c *crew) volumes() map[string]bool {
 	return names
 }
 
+// migrated is the database that is brought to the release's schema: the one that
+// its migrations are of, or else the one in its server, which only has to be there.
+func (c *crew) migrated() (name string, ok bool) {
+	if m := c.bundle.Stack.Manifest.Migrations; m.Dir != "" {
+		return m.Database, true
+	}
+	name, _, ok = c.server()
+	return name, ok
+}
+
 // migration is what the migrator is asked for; ok is false for a stack that has
 // no migrations of ours to run, and no server in which a database must be made.
 func (d *Daemon) migration(ctx context.Context, c *crew) (r MigrateRequest, ok bool, err error) {
 	m := c.bundle.Stack.Manifest
-	db, ok := c.server()
-	r = MigrateRequest{Stack: c.release.Stack, User: m.User, Generation: c.release.Generation}
-	if m.Migrations.Dir != "" {
-		db, ok = m.Databases[m.Migrations.Database], true
-		r.Migrations = filepath.Join(c.bundle.Dir, filepath.FromSlash(m.Migrations.Dir))
-	}
+	name, ok := c.migrated()
+	db := m.Databases[name]
+	r = MigrateRequest{Stack: c.release.Stack, User: m.User, Database: db, Generation: c.release.Generation}
 	if !ok {
 		return r, false, nil
 	}
-	r.Database = db
+	if m.Migrations.Dir != "" {
+		r.Migrations = filepath.Join(c.bundle.Dir, filepath.FromSlash(m.Migrations.Dir))
+	}
 	if db.Engine != "postgres" {
 		r.VolumeDir = c.volume(db.Volume)
 		return r, true, nil

@@ -21,6 +21,13 @@ func factsFor(c *crew, when string) map[string]stacks.Fact {
 	return some
 }
 
+// factsIn are those of one database.
+func factsIn(facts map[string]stacks.Fact, database string) map[string]stacks.Fact {
+	some := maps.Clone(facts)
+	maps.DeleteFunc(some, func(_ string, f stacks.Fact) bool { return f.Database != database })
+	return some
+}
+
 // differing is the first fact, by name, that is not what it must be: what the
 // stack's makers say, or else what it was before. A fact that only one side knows
 // says nothing.

@@ -448,9 +448,10 @@ func (e *edgeTwin) set(f func()) {
 	f()
 }
 
-// migratorTwin remembers what it was asked for.
+// migratorTwin remembers what it was asked for, and measures what data has.
 type migratorTwin struct {
 	mu     sync.Mutex
+	data   *dataTwin
 	asked  []appliance.MigrateRequest
 	err    error
 	before func() // called when migrations are about to run, if set
@@ -463,7 +464,11 @@ func (m *migratorTwin) Up(_ context.Context, r appliance.MigrateRequest) (applia
 	if m.before != nil {
 		m.before()
 	}
-	return appliance.Migrated{From: 0, To: 1}, m.err
+	if m.err != nil {
+		return appliance.Migrated{}, m.err
+	}
+	facts, err := m.data.measure(r.Generation, r.Facts)
+	return appliance.Migrated{From: 0, To: 1, Facts: facts}, err
 }
 
 func (m *migratorTwin) Status(context.Context, appliance.MigrateRequest) (appliance.SchemaStatus, error) {
@@ -568,7 +573,8 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, paths: appliance.Paths{Root: t.TempDir()}, engine: newEngineTwin(), edge: &edgeTwin{}, migrator: &migratorTwin{}, bundles: bundlesTwin{bundle: delivery()}, data: newDataTwin(), space: &spaceTwin{free: 1 << 40, memory: 1 << 40}, vault: newVaultTwin(), shelf: newShelfTwin(), kits: &kitsTwin{}}
+	data := newDataTwin()
+	b := &bench{t: t, paths: appliance.Paths{Root: t.TempDir()}, engine: newEngineTwin(), edge: &edgeTwin{}, migrator: &migratorTwin{data: data}, bundles: bundlesTwin{bundle: delivery()}, data: data, space: &spaceTwin{free: 1 << 40, memory: 1 << 40}, vault: newVaultTwin(), shelf: newShelfTwin(), kits: &kitsTwin{}}
 	b.edge.note = func(format string, args ...any) {
 		b.engine.mu.Lock()
 		defer b.engine.mu.Unlock()

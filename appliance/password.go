@@ -16,18 +16,18 @@ import (
 
 // server is the database that the release has in a PostgreSQL of its own; there
 // is at most one.
-func (c *crew) server() (db stacks.Database, ok bool) {
-	for _, db := range c.bundle.Stack.Manifest.Databases {
+func (c *crew) server() (name string, db stacks.Database, ok bool) {
+	for name, db := range c.bundle.Stack.Manifest.Databases {
 		if db.Engine == stacks.Postgres {
-			return db, true
+			return name, db, true
 		}
 	}
-	return stacks.Database{}, false
+	return "", stacks.Database{}, false
 }
 
 // postgres tells whether the release keeps rows in a PostgreSQL of its own.
 func (c *crew) postgres() bool {
-	_, ok := c.server()
+	_, _, ok := c.server()
 	return ok
 }
 

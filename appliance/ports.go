@@ -212,6 +212,8 @@ type MigrateRequest struct {
 	// Address ("address:port") and PasswordFile are for postgres.
 	Address      string
 	PasswordFile string
+	// Facts are those of this database to measure when it has its migrations.
+	Facts map[string]stacks.Fact
 }
 
 // Migration is one migration that was applied.
@@ -226,6 +228,8 @@ type Migrated struct {
 	From    int64       `json:"from"` // version of the database before
 	To      int64       `json:"to"`   // and after
 	Applied []Migration `json:"applied"`
+	// Facts were measured after, by name: all that were asked for.
+	Facts map[string]int64 `json:"facts,omitempty"`
 }
 
 // SchemaStatus is where a database stands.
@@ -237,8 +241,9 @@ type SchemaStatus struct {
 
 // Migrator brings a stack's database to its release's schema.
 type Migrator interface {
-	// Up applies what is missing. Its error names the migration that failed,
-	// what was applied before it and what was not.
+	// Up applies what is missing, and then measures facts. Its error names the
+	// migration that failed, what was applied before it and what was not; or the
+	// fact that can not be measured although all was applied.
 	Up(ctx context.Context, r MigrateRequest) (Migrated, error)
 	// Status changes nothing; a database that does not exist is at version 0.
 	Status(ctx context.Context, r MigrateRequest) (SchemaStatus, error)

@@ -38,19 +38,28 @@ type Snapshot struct {
 	Facts map[string]int64 `json:"facts"`
 }
 
+// Copied is what a copy brought over.
+type Copied struct {
+	Bytes int64
+	// Facts are those of what was copied, by name: all that were asked for.
+	Facts map[string]int64
+}
+
 // Data copies and measures the data of stacks. The work is done with the stack's
 // uid, by a child that sees nothing else.
 type Data interface {
 	// Copy makes to hold what from holds: databases copied by their own means,
 	// all other files as they are. What to held before is replaced, and all of it
-	// is on the disk when Copy returns nil. Nobody may write to from meanwhile.
-	Copy(ctx context.Context, from, to DataPlace) (bytes int64, err error)
+	// is on the disk when Copy returns nil. Nobody may write to from meanwhile, so
+	// that the facts, which are measured in from before, are those of the copy too.
+	Copy(ctx context.Context, from, to DataPlace, facts map[string]stacks.Fact) (Copied, error)
 	// CopyFiles brings plain files of from that to does not have yet, while from
 	// is in use: a first pass that makes Copy short.
 	CopyFiles(ctx context.Context, from, to DataPlace) (bytes int64, err error)
 	// Size is how many bytes a copy of it would take.
 	Size(ctx context.Context, at DataPlace) (int64, error)
-	// Facts measures facts, each database in one consistent view.
+	// Facts measures facts, each database in one consistent view. Without any it
+	// starts no child.
 	Facts(ctx context.Context, at DataPlace, facts map[string]stacks.Fact) (map[string]int64, error)
 	// Snapshot writes a consistent copy of every database into the folder into,
 	// which it empties first, while the stack is in use.

@@ -50,10 +50,11 @@ type transition struct {
 	resumed  bool
 	change   Change
 	from, to *crew
-	held     time.Time // when the gate closed
-	deadline time.Time // of everything up to the commit
-	before   map[string]int64
-	took     StackBackup // what a restore takes
+	held     time.Time        // when the gate closed
+	deadline time.Time        // of everything up to the commit
+	before   map[string]int64 // facts of the data that it begins with
+	after    map[string]int64 // those of the new data, as far as they are measured
+	took     StackBackup      // what a restore takes
 }
 
 // The budget of a hold: everything from closing the gate to opening it, going

@@ -7,12 +7,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	"rochdale/appliance/step"
+	"rochdale/stacks"
 )
 
 // UpdateRequest asks for another release of a stack.
@@ -265,39 +267,64 @@ func (t *transition) copy(ctx context.Context, report step.Report) error {
 	if err != nil {
 		return err
 	}
-	if t.before, err = t.Data.Facts(ctx, from, factsFor(t.from, "update")); err != nil {
+	done, err := t.Data.Copy(ctx, from, to, factsFor(t.from, "update"))
+	if err != nil {
 		return err
 	}
-	n, err := t.Data.Copy(ctx, from, to)
-	if err == nil {
-		report(fmt.Sprintf("%d bytes", n))
-	}
-	return err
+	t.before = done.Facts
+	report(fmt.Sprintf("%d bytes", done.Bytes))
+	return nil
 }
 
+// migrate also measures what the migrations may have spoiled: another child for
+// that alone would keep visitors waiting for longer than the measuring does.
 func (t *transition) migrate(ctx context.Context, report step.Report) error {
 	m, ok, err := t.migration(ctx, t.to)
 	if err != nil || !ok {
 		return err
 	}
+	name, _ := t.to.migrated()
+	m.Facts = factsIn(factsFor(t.to, "update"), name)
 	done, err := t.Migrator.Up(ctx, m)
-	if err == nil {
-		report(fmt.Sprintf("schema %d -> %d", done.From, done.To))
+	if err != nil {
+		return err
 	}
-	return err
+	t.after = done.Facts
+	report(fmt.Sprintf("schema %d -> %d", done.From, done.To))
+	return nil
 }
 
-// compare measures the new data and holds it against the old.
+// compare holds the facts of the new data against those of the old.
 func (t *transition) compare(ctx context.Context, _ step.Report) error {
+	facts := factsFor(t.to, "update")
+	if err := t.measureLeft(ctx, facts); err != nil {
+		return err
+	}
+	t.change.Facts = t.after
+	return t.judgeFacts(facts, t.after)
+}
+
+// measureLeft measures the facts that were not measured with the migrations: those
+// of other databases, and all of them where there are no migrations.
+func (t *transition) measureLeft(ctx context.Context, facts map[string]stacks.Fact) error {
+	left := maps.Clone(facts)
+	for name := range t.after {
+		delete(left, name)
+	}
+	if len(left) == 0 {
+		return nil
+	}
 	to, err := t.place(ctx, t.to)
 	if err != nil {
 		return err
 	}
-	facts := factsFor(t.to, "update")
-	after, err := t.Data.Facts(ctx, to, facts)
+	more, err := t.Data.Facts(ctx, to, left)
 	if err != nil {
 		return err
 	}
-	t.change.Facts = after
-	return t.judgeFacts(facts, after)
+	if t.after == nil {
+		t.after = map[string]int64{}
+	}
+	maps.Copy(t.after, more)
+	return nil
 }

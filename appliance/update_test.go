@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -122,12 +123,71 @@ func failures() map[string]failure {
 		"no memory":        {edit: func(b *appliance.Bundle) { b.Stack.Manifest.Needs.Memory = 1 << 30 }, spoil: func(b *bench) { b.space.memory = 1 << 20 }, reason: "update.no-memory", early: true},
 		"rows lost":        {spoil: func(b *bench) { b.migrator.before = func() { b.data.set(2, map[string]int64{"orders": 11}) } }, reason: "update.fact"},
 		"must not be zero": {edit: mustBeZero, reason: "update.fact"},
-		"takes too long":   {spoil: func(b *bench) { b.data.takes = time.Minute }, reason: "update.over-budget"},
+		"another database": {edit: withQueue(7), reason: "update.fact"},
+		"a fact fails":     {spoil: func(b *bench) { b.migrator.before = func() { b.data.set(2, nil) } }, reason: "migrate.fact-failed"},
+		"another's fails":  {edit: onlyQueue, spoil: func(b *bench) { b.migrator.before = func() { b.data.set(2, nil) } }, reason: "migrate.fact-failed"},
+		"both fail": {spoil: func(b *bench) {
+			b.migrator.err = appliance.Problem("migrate.failed", nil)
+			b.migrator.before = func() { b.data.set(2, nil) }
+		}, reason: "migrate.failed"},
+		"takes too long": {spoil: func(b *bench) { b.data.takes = time.Minute }, reason: "update.over-budget"},
 	}
 }
 
 func mustBeZero(b *appliance.Bundle) {
 	b.Stack.Manifest.Facts = map[string]stacks.Fact{"orders": {Database: "main", Must: new(int64), Check: []string{"update"}}}
+}
+
+// withQueue adds a database without migrations, of which one number is known.
+func withQueue(must int64) func(*appliance.Bundle) {
+	return func(b *appliance.Bundle) {
+		m := &b.Stack.Manifest
+		m.Databases["queue"] = stacks.Database{Engine: "sqlite", Volume: "data", Path: "queue.db"}
+		m.Facts["waiting"] = stacks.Fact{Database: "queue", Must: &must, Check: []string{"update"}}
+	}
+}
+
+func onlyQueue(b *appliance.Bundle) {
+	withQueue(0)(b)
+	delete(b.Stack.Manifest.Facts, "orders")
+}
+
+// TestFactsTakeNoChildOfTheirOwn when they are of the database that is migrated;
+// visitors would wait for it.
+func TestFactsTakeNoChildOfTheirOwn(t *testing.T) {
+	for name, v := range map[string]struct {
+		edit     func(*appliance.Bundle)
+		migrated []string // facts that are measured with the migrations
+		children []string
+		facts    map[string]int64
+	}{
+		"one database":  {nil, []string{"orders"}, nil, map[string]int64{"orders": 12}},
+		"two databases": {withQueue(0), []string{"orders"}, []string{"waiting"}, map[string]int64{"orders": 12, "waiting": 0}},
+		"the other one": {onlyQueue, nil, []string{"waiting"}, map[string]int64{"waiting": 0}},
+		"no migrations": {func(b *appliance.Bundle) { b.Stack.Manifest.Migrations = stacks.Migrations{} }, nil, []string{"orders"}, map[string]int64{"orders": 12}},
+		"no facts":      {func(b *appliance.Bundle) { b.Stack.Manifest.Facts = nil }, nil, nil, nil},
+		"for drills": {func(b *appliance.Bundle) {
+			b.Stack.Manifest.Facts["orders"] = stacks.Fact{Database: "main", Check: []string{"drill"}}
+		}, nil, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			updating(t, v.edit, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				b.data.children()
+				b.migrator.asked = nil
+				c, err := apply(d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var migrated []string
+				for _, r := range b.migrator.asked {
+					migrated = slices.AppendSeq(migrated, maps.Keys(r.Facts))
+				}
+				if got := b.data.children(); !slices.Equal(got, v.children) || !slices.Equal(migrated, v.migrated) || !maps.Equal(c.Facts, v.facts) {
+					t.Errorf("children for %q, with the migrations %q, facts %v", got, migrated, c.Facts)
+				}
+			})
+		})
+	}
 }
 
 func TestUpdateThatFails(t *testing.T) {

@@ -72,7 +72,7 @@ func TestDataCages(t *testing.T) {
 	facts := map[string]stacks.Fact{"jobs": {Database: "queue", SQL: "select count(*) from jobs"}}
 	from, to := mixed(t, 1), mixed(t, 2)
 	for verb, do := range map[string]func(d migrate.Data) error{
-		"copy":  func(d migrate.Data) error { _, err := d.Copy(t.Context(), from, to); return err },
+		"copy":  func(d migrate.Data) error { _, err := d.Copy(t.Context(), from, to, facts); return err },
 		"files": func(d migrate.Data) error { _, err := d.CopyFiles(t.Context(), from, to); return err },
 		"size":  func(d migrate.Data) error { _, err := d.Size(t.Context(), from); return err },
 		"facts": func(d migrate.Data) error { _, err := d.Facts(t.Context(), from, facts); return err },
@@ -80,7 +80,7 @@ func TestDataCages(t *testing.T) {
 		"snapshot": func(d migrate.Data) error {
 			lite := from
 			lite.Databases = map[string]stacks.Database{"queue": from.Databases["queue"]}
-			_, err := d.Snapshot(t.Context(), lite, "/snapshots/one", nil)
+			_, err := d.Snapshot(t.Context(), lite, "/snapshots/one", facts)
 			return err
 		},
 		"load": func(d migrate.Data) error {
@@ -89,7 +89,7 @@ func TestDataCages(t *testing.T) {
 			return d.Load(t.Context(), "/snapshots/one", lite)
 		},
 	} {
-		u := &units{states: []string{"inactive"}, answer: reportText(`{"schema":1,"done":{}}`)}
+		u := &units{states: []string{"inactive"}, answer: reportText(`{"schema":1,"done":{"facts":{"jobs":0}}}`)}
 		must(t, do(migrate.NewData(u, "/usr/bin/rochdale", nobody{}, slog.New(slog.DiscardHandler))))
 		if len(u.runs) != 1 || u.runs[0].Unit != migrate.DataUnit(verb, "delivery") {
 			t.Fatalf("%s: %d units, the first is %s", verb, len(u.runs), u.runs[0].Unit)
@@ -193,7 +193,7 @@ func TestDataRefusesUnsafePlaces(t *testing.T) {
 		if _, err := d.Size(t.Context(), p); err == nil {
 			t.Errorf("%s: not refused", name)
 		}
-		if _, err := d.Copy(t.Context(), p, mixed(t, 2)); err == nil {
+		if _, err := d.Copy(t.Context(), p, mixed(t, 2), nil); err == nil {
 			t.Errorf("%s: not refused as what is copied", name)
 		}
 	}

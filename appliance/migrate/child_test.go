@@ -71,6 +71,56 @@ func TestFailureNamesWhatWasApplied(t *testing.T) {
 	}
 }
 
+// measuring asks for one fact after the migrations, which leave two rows.
+func measuring(t *testing.T, text string) (request, report) {
+	t.Helper()
+	q := sqliteRequest(t, map[string]string{"00001_first.sql": first, "00002_second.sql": fixed, "00003_third.sql": third,
+		"00004_fourth.sql": "-- +goose NO TRANSACTION\n-- +goose Up\ncreate temp table mine (n integer);\n"})
+	q.Facts = map[string]fact{"rows": {Database: "main", SQL: text}}
+	return q, serve(t, q, verbUp)
+}
+
+func TestFactsAfterMigrations(t *testing.T) {
+	q, rep := measuring(t, "select count(*) from a")
+	if rep.Failure != nil || rep.Migrated.To != 4 || rep.Migrated.Facts["rows"] != 2 {
+		t.Errorf("%+v, failure %v", rep.Migrated, rep.Failure)
+	}
+	if again := serve(t, q, verbUp).Migrated; len(again.Applied) != 0 || again.Facts["rows"] != 2 {
+		t.Errorf("with nothing to apply: %+v", again)
+	}
+}
+
+// TestFactThatFailsAfterMigrations is told as that, with everything applied. What
+// a migration leaves in its session is not there, and nothing can be written.
+func TestFactThatFailsAfterMigrations(t *testing.T) {
+	for text, detail := range map[string]string{
+		"select count(*) from missing":               "no such table",
+		"select count(*) from mine":                  "no such table",
+		"insert into a values (3) returning n":       "readonly",
+		"select n from a":                            "more than one row",
+		"delete from a where n = 1 returning n":      "readonly",
+		"update a set n = 5 where n = 1 returning n": "readonly",
+	} {
+		q, rep := measuring(t, text)
+		if f := rep.Failure; f == nil || f.Reason != BadFact || f.Name != "rows" || !strings.Contains(f.Detail, detail) || f.File != "" {
+			t.Errorf("%s: failure %+v", text, f)
+		}
+		if s := serve(t, q, verbStatus).Status; s.Current != 4 || len(s.Pending) != 0 {
+			t.Errorf("%s: status %+v", text, s)
+		}
+		q.Facts = map[string]fact{"sum": {SQL: "select sum(n) from a"}}
+		if done := serve(t, q, verbUp).Migrated; done == nil || done.Facts["sum"] != 3 {
+			t.Errorf("%s changed the rows: %+v", text, done)
+		}
+	}
+	// A migration that fails is told before any fact is looked at.
+	q := sqliteRequest(t, map[string]string{"00001_first.sql": first, "00002_second.sql": second})
+	q.Facts = map[string]fact{"rows": {SQL: "select count(*) from missing"}}
+	if f := serve(t, q, verbUp).Failure; f == nil || f.Reason != Failed || f.File != "00002_second.sql" {
+		t.Errorf("failure %+v", f)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
 		before, after map[string]string

@@ -48,23 +48,33 @@ func NewData(units Units, program string, containers Containers, log *slog.Logge
 }
 
 // Copy implements [appliance.Data].
-func (d Data) Copy(ctx context.Context, from, to appliance.DataPlace) (int64, error) {
-	return d.bring(ctx, verbCopy, from, to)
+func (d Data) Copy(ctx context.Context, from, to appliance.DataPlace, facts map[string]stacks.Fact) (appliance.Copied, error) {
+	if err := known(from, facts); err != nil {
+		return appliance.Copied{}, err
+	}
+	o := work(verbCopy, to)
+	o.request.Facts = factsOf(facts)
+	done, err := d.bring(ctx, o, from, to)
+	if err == nil {
+		err = o.complete(done.Facts)
+	}
+	return appliance.Copied{Bytes: done.Bytes, Facts: done.Facts}, err
 }
 
 // CopyFiles implements [appliance.Data].
 func (d Data) CopyFiles(ctx context.Context, from, to appliance.DataPlace) (int64, error) {
-	return d.bring(ctx, verbFiles, from, to)
+	o := work(verbFiles, to)
+	o.limit = filesLimit
+	done, err := d.bring(ctx, o, from, to)
+	return done.Bytes, err
 }
 
-func (d Data) bring(ctx context.Context, verb string, from, to appliance.DataPlace) (int64, error) {
-	o := work(verb, to)
-	if verb == verbFiles {
-		o.limit = filesLimit
-	}
+// bring shows an order both places and carries it out.
+func (d Data) bring(ctx context.Context, o order, from, to appliance.DataPlace) (outcome, error) {
+	verb := o.request.Verb
 	err := errors.Join(together(from, to), o.from(from, writesBeside(verb)), o.to(targets(from, to)))
 	if err != nil {
-		return 0, err
+		return outcome{}, err
 	}
 	if verb == verbFiles {
 		o.withoutServers()
@@ -73,7 +83,7 @@ func (d Data) bring(ctx context.Context, verb string, from, to appliance.DataPla
 	if done.Skips > 0 {
 		d.log.Warn("sockets, pipes and devices were not copied", "stack", to.Stack, "number", done.Skips, "first", strings.Join(done.Skipped, ", "))
 	}
-	return done.Bytes, err
+	return done, err
 }
 
 // together wants two places to be those of one stack and one user: the child has
@@ -129,6 +139,9 @@ func (d Data) Facts(ctx context.Context, at appliance.DataPlace, facts map[strin
 	}
 	o.request.Facts = factsOf(facts)
 	done, err := d.do(ctx, o)
+	if err == nil {
+		err = o.complete(done.Facts)
+	}
 	return done.Facts, err
 }
 

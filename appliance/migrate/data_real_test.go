@@ -50,10 +50,10 @@ func TestRealCopy(t *testing.T) {
 	d := realData(t, systemd)
 	_, err := d.CopyFiles(t.Context(), from, to)
 	must(t, err)
-	n, err := d.Copy(t.Context(), from, to)
+	done, err := d.Copy(t.Context(), from, to, count("main", "log"))
 	must(t, err)
 	if got, want := dump(t, dbFile(to)), dump(t, dbFile(from)); got != want || acknowledged < 200 {
-		t.Errorf("the copy of %d bytes holds\n%s\nthe original\n%s", n, got, want)
+		t.Errorf("the copy of %d bytes holds\n%s\nthe original\n%s", done.Bytes, got, want)
 	}
 	info, err := os.Stat(filepath.Join(to.Volumes["files"], "photo"))
 	must(t, err)
@@ -67,8 +67,8 @@ func TestRealCopy(t *testing.T) {
 	must(t, err)
 	size, err := d.Size(t.Context(), to)
 	must(t, err)
-	if got["log"] < int64(acknowledged) || size < n/2 {
-		t.Errorf("facts %v, size %d", got, size)
+	if got["log"] < int64(acknowledged) || got["log"] != done.Facts["log"] || size < done.Bytes/2 {
+		t.Errorf("facts %v, with the copy %v, size %d", got, done.Facts, size)
 	}
 }
 
@@ -95,7 +95,7 @@ func TestRealDataLinks(t *testing.T) {
 	must(t, os.WriteFile(outside, []byte("dear"), 0o666))
 	must(t, os.Symlink(outside, dbFile(from)))
 	d := realData(t, systemd)
-	_, err := d.Copy(t.Context(), from, to)
+	_, err := d.Copy(t.Context(), from, to, nil)
 	wantProblem(t, err, "migrate.no-database")
 	_, err = d.Facts(t.Context(), from, count("main", "log"))
 	wantProblem(t, err, "migrate.no-database")
@@ -103,7 +103,7 @@ func TestRealDataLinks(t *testing.T) {
 	rows(t, from, "create table log (n)")
 	must(t, os.Symlink(outside, dbFile(to)))
 	must(t, os.Symlink(outside, dbFile(to)+"-wal"))
-	_, err = d.Copy(t.Context(), from, to)
+	_, err = d.Copy(t.Context(), from, to, nil)
 	must(t, err)
 	if read(t, outside) != "dear" {
 		t.Error("the child wrote outside of its volume")
@@ -117,7 +117,7 @@ func TestRealDataCage(t *testing.T) {
 	from, to := realSite(t, "real-data-cage")
 	rows(t, from, "create table log (n)")
 	var seen bytes.Buffer
-	_, err := realData(t, tee{spy{systemd}, &seen}).Copy(t.Context(), from, to)
+	_, err := realData(t, tee{spy{systemd}, &seen}).Copy(t.Context(), from, to, nil)
 	wantProblem(t, err, "migrate.data-broken-off")
 	self, err := os.Executable()
 	must(t, err)
@@ -165,7 +165,7 @@ func TestRealCopyLeftover(t *testing.T) {
 	}
 	lose()
 	d := realData(t, systemd)
-	_, err := d.Copy(t.Context(), from, to)
+	_, err := d.Copy(t.Context(), from, to, nil)
 	must(t, err)
 	if got := query(t, dbFile(to), "select count(*) from log"); got != "1500000" {
 		t.Errorf("%s rows", got)

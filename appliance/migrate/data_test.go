@@ -171,7 +171,7 @@ func TestCopyOfAKilledWriter(t *testing.T) {
 			rows(t, s.to, "create table log (n)", "insert into log values (1)")
 			must(t, os.WriteFile(dbFile(s.to)+"-wal", []byte("an old log"), 0o600))
 			giveAll(t, s.to.Volumes["data"])
-			n, err := s.data.Copy(t.Context(), s.from, s.to)
+			done, err := s.data.Copy(t.Context(), s.from, s.to, count("main", "log"))
 			must(t, err)
 			if mode == "wal" && read(t, dbFile(s.from)) != before {
 				t.Error("the original was written to")
@@ -184,13 +184,13 @@ func TestCopyOfAKilledWriter(t *testing.T) {
 				t.Errorf("the copy holds\n%s\nthe original\n%s", got, want)
 			}
 			var rows int
-			if _, err := fmt.Sscan(strings.Split(got, "\n")[1], &rows); err != nil || rows < acknowledged {
-				t.Errorf("%d rows of %d acknowledged ones, %v", rows, acknowledged, err)
+			if _, err := fmt.Sscan(strings.Split(got, "\n")[1], &rows); err != nil || rows < acknowledged || done.Facts["log"] != int64(rows) {
+				t.Errorf("%d rows of %d acknowledged ones, facts %v, %v", rows, acknowledged, done.Facts, err)
 			}
 			info, err := os.Stat(dbFile(s.to))
 			must(t, err)
-			if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != childUser() || n < info.Size() {
-				t.Errorf("the copy belongs to %d and has %d bytes, %d were told", uid, info.Size(), n)
+			if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != childUser() || done.Bytes < info.Size() {
+				t.Errorf("the copy belongs to %d and has %d bytes, %d were told", uid, info.Size(), done.Bytes)
 			}
 		})
 	}
@@ -208,7 +208,7 @@ func read(t *testing.T, file string) string {
 func TestCopyOfNothing(t *testing.T) {
 	s := newSite(t)
 	rows(t, s.to, "create table log (n)")
-	_, err := s.data.Copy(t.Context(), s.from, s.to)
+	_, err := s.data.Copy(t.Context(), s.from, s.to, nil)
 	must(t, err)
 	if _, err := os.Lstat(dbFile(s.to)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the target still has a database: %v", err)
@@ -220,7 +220,7 @@ func TestMovedDatabase(t *testing.T) {
 	s := newSite(t)
 	rows(t, s.from, "create table log (n)", "insert into log values (7)")
 	s.to.Databases = map[string]stacks.Database{"main": {Engine: "sqlite", Volume: "files", Path: "new.db"}}
-	_, err := s.data.Copy(t.Context(), s.from, s.to)
+	_, err := s.data.Copy(t.Context(), s.from, s.to, nil)
 	must(t, err)
 	if got := query(t, filepath.Join(s.to.Volumes["files"], "new.db"), "select n from log"); got != "7" {
 		t.Errorf("the moved database holds %s", got)
@@ -248,7 +248,7 @@ func TestCopyAgain(t *testing.T) {
 	}
 	before := s.units.runs
 	must(t, child.Signal(syscall.SIGCONT))
-	_, err := s.data.Copy(t.Context(), s.from, s.to)
+	_, err := s.data.Copy(t.Context(), s.from, s.to, nil)
 	must(t, err)
 	if got := query(t, dbFile(s.to), "select count(*) || ' ' || sum(n) from log"); got != "400000 80000200000" {
 		t.Errorf("the copy holds %s", got)
@@ -269,7 +269,7 @@ func (s *site) caught(ctx context.Context, half string) (*os.Process, <-chan err
 		ended := make(chan error, 1)
 		must(s.t, errors.Join(os.RemoveAll(half), os.RemoveAll(dbFile(s.to))))
 		go func() {
-			_, err := s.data.Copy(ctx, s.from, s.to)
+			_, err := s.data.Copy(ctx, s.from, s.to, nil)
 			ended <- err
 		}()
 		wait(s.t, "the copy", func() bool {
@@ -296,7 +296,7 @@ func TestHalt(t *testing.T) {
 	rows(t, s.from, "create table log (n integer primary key, text)", "insert into log with recursive c(x) as (select 1 union all select x + 1 from c where x < 400000) select x, 'some text to fill the pages with' from c")
 	ended := make(chan error, 1)
 	go func() {
-		_, err := s.data.Copy(t.Context(), s.from, s.to)
+		_, err := s.data.Copy(t.Context(), s.from, s.to, nil)
 		ended <- err
 	}()
 	wait(t, "the copy", func() bool { return s.units.active(migrate.DataUnit("copy", "delivery")) != nil })
@@ -327,10 +327,10 @@ func TestCopyOfFiles(t *testing.T) {
 	if n != int64(len("locked/file"+"locked/deeper/file"+"photo")) {
 		t.Errorf("%d bytes in the first pass", n)
 	}
-	n, err = s.data.Copy(t.Context(), s.from, s.to)
+	second, err := s.data.Copy(t.Context(), s.from, s.to, nil)
 	must(t, err)
-	if n != 0 {
-		t.Errorf("%d bytes in the second pass", n)
+	if second.Bytes != 0 {
+		t.Errorf("%d bytes in the second pass", second.Bytes)
 	}
 	for _, name := range []string{"locked/file", "locked/deeper/file", "photo"} {
 		info, err := os.Lstat(filepath.Join(to, name))
@@ -349,7 +349,7 @@ func TestCopyOfFiles(t *testing.T) {
 		t.Errorf("the log says %q", s.log)
 	}
 	must(t, os.RemoveAll(filepath.Join(from, "locked")))
-	_, err = s.data.Copy(t.Context(), s.from, s.to)
+	_, err = s.data.Copy(t.Context(), s.from, s.to, nil)
 	must(t, err)
 	if _, err := os.Lstat(filepath.Join(to, "locked")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what the original lost is still there: %v", err)
@@ -363,7 +363,7 @@ func TestUnreadableFile(t *testing.T) {
 	must(t, os.Chmod(filepath.Join(s.from.Volumes["files"], "root's"), 0))
 	_, err := s.data.CopyFiles(t.Context(), s.from, s.to)
 	must(t, err) // the second pass tells
-	_, err = s.data.Copy(t.Context(), s.from, s.to)
+	_, err = s.data.Copy(t.Context(), s.from, s.to, nil)
 	wantProblem(t, err, "migrate.copy-failed")
 	if err == nil || !strings.Contains(err.Error(), "root's") {
 		t.Errorf("the file is not named: %v", err)
@@ -411,6 +411,51 @@ func TestFacts(t *testing.T) {
 	must(t, os.Remove(dbFile(s.from)))
 	_, err = ask("select 1")
 	wantProblem(t, err, "migrate.no-database")
+}
+
+// TestCopyMeasures has a database that the new release keeps, and one that it has
+// no place for: facts of both are measured by the child that copies.
+func TestCopyMeasures(t *testing.T) {
+	s := newSite(t)
+	rows(t, s.from, "create table log (n)", "insert into log values (3), (4)")
+	s.from.Volumes["past"] = owned(t, filepath.Dir(s.from.Volumes["data"]), "past")
+	s.from.Databases["old"] = stacks.Database{Engine: "sqlite", Volume: "past", Path: "old.db"}
+	must(t, os.WriteFile(filepath.Join(s.from.Volumes["past"], "old.db"), []byte(read(t, dbFile(s.from))), 0o600))
+	giveAll(t, s.from.Volumes["past"])
+	copied := func(facts map[string]stacks.Fact) (appliance.Copied, error) {
+		return s.data.Copy(t.Context(), s.from, s.to, facts)
+	}
+	got, err := copied(map[string]stacks.Fact{"kept": {Database: "main", SQL: "select sum(n) from log"}, "left": {Database: "old", SQL: "select count(*) from log"}})
+	must(t, err)
+	if len(got.Facts) != 2 || got.Facts["kept"] != 7 || got.Facts["left"] != 2 || got.Bytes == 0 || s.units.runs != 1 {
+		t.Errorf("%+v of %d children", got, s.units.runs)
+	}
+	_, err = copied(count("other", "log"))
+	wantProblem(t, err, "migrate.fact-failed")
+	if s.units.runs != 1 {
+		t.Error("a child was started for a fact of no database")
+	}
+	must(t, os.Remove(dbFile(s.to)))
+	for _, text := range []string{"select sum(n) from missing", "insert into log values (9) returning n", "select 1; delete from log"} {
+		_, err = copied(map[string]stacks.Fact{"bad": {Database: "main", SQL: text}})
+		wantProblem(t, err, "migrate.fact-failed")
+		if _, err := os.Lstat(dbFile(s.to)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: it was copied all the same", text)
+		}
+	}
+	if got := query(t, dbFile(s.from), "select sum(n) from log"); got != "7" {
+		t.Errorf("a fact changed the rows: %s", got)
+	}
+}
+
+// TestNothingToMeasure starts nothing.
+func TestNothingToMeasure(t *testing.T) {
+	s := newSite(t)
+	got, err := s.data.Facts(t.Context(), s.from, nil)
+	must(t, err)
+	if got == nil || len(got) != 0 || s.units.runs != 0 {
+		t.Errorf("facts %v of %d children", got, s.units.runs)
+	}
 }
 
 func TestSize(t *testing.T) {

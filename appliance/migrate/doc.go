@@ -8,6 +8,6 @@
 //
 // It imports the appliance root, the stacks root and host. It must never open a
 // stack's database in this process as root, follow a link out of a volume, write
-// to the generation that data is copied from, run two migrations of one stack at
-// the same time, or apply them out of order.
+// to the generation that data is copied from or show it to migrations, run two
+// migrations of one stack at the same time, or apply them out of order.
 package migrate

@@ -19,9 +19,20 @@ import (
 
 const maxDetail = 1000 // bytes of a database's own words
 
-// up applies what is missing, each migration in its own transaction. A database
-// in a server is made first; without migrations that is all.
-func (q request) up(ctx context.Context) (done appliance.Migrated, err error) {
+// up migrates, and then measures. The connections that migrations ran on are
+// closed by then: facts get one that can not write and has nothing set by them.
+func (q request) up(ctx context.Context) (appliance.Migrated, error) {
+	done, err := q.migrate(ctx)
+	if err != nil {
+		return done, err
+	}
+	done.Facts, err = q.database.facts(ctx, q.Facts)
+	return done, because(ctx, NoDatabase, "", err)
+}
+
+// migrate applies what is missing, each migration in its own transaction. A
+// database in a server is made first; without migrations that is all.
+func (q request) migrate(ctx context.Context) (done appliance.Migrated, err error) {
 	if q.Engine == stacks.Postgres {
 		if err := q.ensure(ctx); err != nil {
 			return done, because(ctx, NoDatabase, "", err)

@@ -132,6 +132,22 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// TestForgottenFacts has children that know nothing of facts: what is not measured
+// must not pass for what is the same.
+func TestForgottenFacts(t *testing.T) {
+	facts := map[string]stacks.Fact{"jobs": {Database: "queue", SQL: "select count(*) from jobs"}}
+	u := &units{states: []string{"inactive"}, answer: reportText(`{"schema":1,"migrated":{"to":3},"done":{"facts":{"other":1}}}`)}
+	r := request(t)
+	r.Facts = facts
+	_, err := migrate.New(u, "/usr/bin/rochdale").Up(t.Context(), r)
+	wantProblem(t, err, "migrate.broken-off")
+	d := migrate.NewData(u, "/usr/bin/rochdale", nobody{}, nil)
+	_, err = d.Copy(t.Context(), mixed(t, 1), mixed(t, 2), facts)
+	wantProblem(t, err, "migrate.data-broken-off")
+	_, err = d.Facts(t.Context(), mixed(t, 1), facts)
+	wantProblem(t, err, "migrate.data-broken-off")
+}
+
 func TestWaitsForLeftover(t *testing.T) {
 	u := &units{states: []string{"active", "deactivating", "inactive", "activating", "failed"}}
 	u.answer = func(run int, _ host.Transient) (host.Result, error) {
@@ -180,8 +196,9 @@ func TestCage(t *testing.T) {
 	postgres := request(t)
 	postgres.Database, postgres.Generation = stacks.Database{Engine: "postgres", Service: "db", Name: "coop"}, 7
 	postgres.Address, postgres.PasswordFile = "172.18.0.2:5432", secret
+	postgres.Facts = map[string]stacks.Fact{"jobs": {Database: "main", SQL: "select count(*) from jobs"}}
 	for name, r := range map[string]appliance.MigrateRequest{"sqlite": request(t), "postgres": postgres} {
-		u := &units{states: []string{"inactive"}, answer: reportText(`{"schema":1,"migrated":{}}`)}
+		u := &units{states: []string{"inactive"}, answer: reportText(`{"schema":1,"migrated":{"facts":{"jobs":0}}}`)}
 		_, err := migrate.New(u, "/usr/bin/rochdale").Up(t.Context(), r)
 		must(t, err)
 		golden(t, filepath.Join("testdata", name+".golden"), described(t, u.runs[0]))

@@ -12,7 +12,8 @@ import (
 	"rochdale/stacks"
 )
 
-// Migrator runs migrations in units of their own.
+// Migrator runs migrations in units of their own, which see the generation that is
+// migrated and never the one that it was copied from.
 type Migrator struct{ runner }
 
 var _ appliance.Migrator = Migrator{}
@@ -28,6 +29,7 @@ func (m Migrator) Up(ctx context.Context, r appliance.MigrateRequest) (appliance
 	if err != nil {
 		return appliance.Migrated{}, err
 	}
+	o.request.Facts = factsOf(r.Facts)
 	rep, err := m.run(ctx, o)
 	if err != nil {
 		return appliance.Migrated{}, err
@@ -35,7 +37,7 @@ func (m Migrator) Up(ctx context.Context, r appliance.MigrateRequest) (appliance
 	if rep.Migrated == nil {
 		return appliance.Migrated{}, o.brokenOff(errors.New("its report is incomplete"))
 	}
-	return *rep.Migrated, nil
+	return *rep.Migrated, o.complete(rep.Migrated.Facts)
 }
 
 // Status implements [appliance.Migrator].

@@ -117,11 +117,12 @@ func TestRealPostgresCopy(t *testing.T) {
 	to := from
 	to.Generation = 2
 	d := realData(t, systemd)
-	_, err = d.Copy(t.Context(), from, to)
+	facts := map[string]stacks.Fact{"rows": {Database: "main", SQL: "select count(*) from b"}}
+	copied, err := d.Copy(t.Context(), from, to, facts)
 	must(t, err)
-	got, err := d.Facts(t.Context(), to, map[string]stacks.Fact{"rows": {Database: "main", SQL: "select count(*) from b"}})
+	got, err := d.Facts(t.Context(), to, facts)
 	must(t, err)
-	if got["rows"] != 1 || psql(t, "coop_g2", "show search_path") != `"$user", public` {
+	if got["rows"] != 1 || copied.Facts["rows"] != 1 || psql(t, "coop_g2", "show search_path") != `"$user", public` {
 		t.Errorf("facts %v", got)
 	}
 	must(t, d.Drop(t.Context(), to))

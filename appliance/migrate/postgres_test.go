@@ -51,6 +51,7 @@ func pgUp(t *testing.T, s *pgSite) {
 	if done.To != 3 || s.ask("coop_g1", "select count(*) from b") != "1" || s.has("coop") {
 		t.Errorf("migrated %+v", done)
 	}
+	s.pgMeasured(r)
 	// A stack that migrates by itself only needs the database.
 	_, err = s.up(2, nil)
 	must(t, err)
@@ -65,6 +66,30 @@ func pgUp(t *testing.T, s *pgSite) {
 	wantProblem(t, err, "migrate.no-database")
 	if strings.Contains(err.Error(), "sesame") || strings.Contains(err.Error(), "ses ame") {
 		t.Errorf("the password is in %v", err)
+	}
+}
+
+// pgMeasured measures with migrations, of which one hides a table from its session.
+func (s *pgSite) pgMeasured(r appliance.MigrateRequest) {
+	s.t.Helper()
+	must(s.t, os.WriteFile(filepath.Join(r.Migrations, "00004_fourth.sql"),
+		[]byte("-- +goose NO TRANSACTION\n-- +goose Up\ncreate temp table b (n integer);\n"), 0o644))
+	up := func(text string) (appliance.Migrated, error) {
+		r.Facts = map[string]stacks.Fact{"rows": {Database: "main", SQL: text}}
+		return migrate.New(s.units, s.program()).Up(s.t.Context(), r)
+	}
+	_, err := up("select count(*) from (select 1 from b for update) rows")
+	wantProblem(s.t, err, "migrate.fact-failed")
+	if err == nil || !strings.Contains(err.Error(), "read-only transaction") {
+		s.t.Errorf("a fact that locks rows: %v", err)
+	}
+	done, err := up("select count(*) from b")
+	must(s.t, err)
+	if done.From != 4 || done.To != 4 || done.Facts["rows"] != 1 {
+		s.t.Errorf("measured %+v", done)
+	}
+	if left := s.ask("postgres", "select count(*) from pg_stat_activity where application_name like 'rochdale%'"); left != "0" {
+		s.t.Errorf("%s sessions of ours are left", left)
 	}
 }
 
@@ -111,7 +136,7 @@ func pgCopy(t *testing.T, s *pgSite) {
 	_, err = session.ExecContext(t.Context(), "begin; set transaction read write; insert into jobs values (5000, 'never committed')")
 	must(t, err)
 	before := s.known("coop_g1")
-	n, err := s.data.Copy(within(t), s.at(1), s.at(2))
+	done, err := s.data.Copy(within(t), s.at(1), s.at(2), map[string]stacks.Fact{"jobs": {Database: "main", SQL: "select count(*) from public.jobs"}})
 	must(t, err)
 	if got := s.known("coop_g2"); got != before {
 		t.Errorf("the copy is known as\n%s\nthe original as\n%s", got, before)
@@ -119,15 +144,15 @@ func pgCopy(t *testing.T, s *pgSite) {
 	if got := s.known("coop_g1"); got != before {
 		t.Errorf("the original is now known as\n%s\nit was\n%s", got, before)
 	}
-	if got := s.ask("coop_g2", "select count(*) || ' ' || max(text) from public.jobs"); got != "1000 job 999" || n < 1<<20 {
-		t.Errorf("the copy of %d bytes holds %s", n, got)
+	if got := s.ask("coop_g2", "select count(*) || ' ' || max(text) from public.jobs"); got != "1000 job 999" || done.Bytes < 1<<20 || done.Facts["jobs"] != 1000 {
+		t.Errorf("the copy of %+v holds %s", done, got)
 	}
 	if err := session.PingContext(t.Context()); err == nil {
 		t.Error("the old session is still there")
 	}
 	// Again, over a copy that went on.
 	s.do("coop_g2", "set default_transaction_read_only = off", "delete from public.jobs")
-	_, err = s.data.Copy(within(t), s.at(1), s.at(2))
+	_, err = s.data.Copy(within(t), s.at(1), s.at(2), nil)
 	must(t, err)
 	if got := s.ask("coop_g2", "select count(*) from public.jobs"); got != "1000" {
 		t.Errorf("the second copy holds %s", got)
@@ -138,7 +163,7 @@ func pgCopy(t *testing.T, s *pgSite) {
 		t.Errorf("a size of %d", size)
 	}
 	// A release whose database was never made, over one that is there.
-	_, err = s.data.Copy(within(t), s.at(7), s.at(2))
+	_, err = s.data.Copy(within(t), s.at(7), s.at(2), nil)
 	must(t, err)
 	if s.has("coop_g2") {
 		t.Error("the copy of nothing is something")
@@ -159,7 +184,7 @@ func pgCopyAgain(t *testing.T, s *pgSite) {
 		defer func() { must(t, syscall.Kill(pid, syscall.SIGCONT)) }()
 		killed := make(chan error, 1)
 		go func() {
-			_, err := s.data.Copy(within(t), s.at(1), s.at(2))
+			_, err := s.data.Copy(within(t), s.at(1), s.at(2), nil)
 			killed <- err
 		}()
 		s.session("query like 'create database%'")
@@ -167,7 +192,7 @@ func pgCopyAgain(t *testing.T, s *pgSite) {
 		wantProblem(t, <-killed, "migrate.data-broken-off")
 	}
 	kill()
-	_, err := s.data.Copy(within(t), s.at(1), s.at(2))
+	_, err := s.data.Copy(within(t), s.at(1), s.at(2), nil)
 	must(t, err)
 	if got := s.ask("coop_g2", "select count(*) || ' ' || sum(n) from jobs"); got != "200000 20000100000" {
 		t.Errorf("the copy holds %s", got)

@@ -79,9 +79,10 @@ func TestRealUp(t *testing.T) {
 	if owner.Uid != stackUser || owner.Gid != stackUser || info.Mode().Perm() != 0o600 {
 		t.Errorf("the database belongs to %d:%d, mode %v", owner.Uid, owner.Gid, info.Mode())
 	}
+	r.Facts = count("main", "b")
 	done, err = m.Up(t.Context(), r)
 	must(t, err)
-	if done.From != 3 || done.To != 3 || len(done.Applied) != 0 {
+	if done.From != 3 || done.To != 3 || len(done.Applied) != 0 || done.Facts["b"] != 1 {
 		t.Errorf("again: %+v", done)
 	}
 }

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,6 +95,17 @@ func (o order) read(printed []byte) (report, error) {
 		return rep, rep.Failure.problem(o.stack)
 	}
 	return rep, nil
+}
+
+// complete wants all facts that were asked for: one that is not measured is not
+// compared either, and the child may be a program that does not know of them yet.
+func (o order) complete(got map[string]int64) error {
+	for _, name := range slices.Sorted(maps.Keys(o.request.Facts)) {
+		if _, ok := got[name]; !ok {
+			return o.brokenOff(fmt.Errorf("its report is without the fact %s", name))
+		}
+	}
+	return nil
 }
 
 // migrates tells whether the run is about migrations, for what people read.

@@ -95,7 +95,7 @@ func beCopyingParent(places string) int {
 		err = json.Unmarshal([]byte(places), &p)
 	}
 	if err == nil {
-		_, err = migrate.NewData(host.Systemd{Runner: host.Exec{}}, self, nil, nil).Copy(context.Background(), p[0], p[1])
+		_, err = migrate.NewData(host.Systemd{Runner: host.Exec{}}, self, nil, nil).Copy(context.Background(), p[0], p[1], nil)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -133,13 +133,13 @@ func TestFullDisk(t *testing.T) {
 		"a database": func() error {
 			to := s.to
 			to.Volumes = map[string]string{"data": owned(t, small, "data")}
-			_, err := s.data.Copy(t.Context(), s.from, to)
+			_, err := s.data.Copy(t.Context(), s.from, to, nil)
 			return err
 		},
 		"files": func() error {
 			to := s.to
 			to.Databases, to.Volumes = nil, map[string]string{"files": owned(t, small, "files")}
-			_, err := s.data.Copy(t.Context(), s.from, to)
+			_, err := s.data.Copy(t.Context(), s.from, to, nil)
 			return err
 		},
 		"files of a stack in use": func() error {
@@ -162,7 +162,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%s left %v", what, left)
 		}
 	}
-	_, err := s.data.Copy(t.Context(), s.from, s.to)
+	_, err := s.data.Copy(t.Context(), s.from, s.to, nil)
 	must(t, err) // the original is what it was
 }
 

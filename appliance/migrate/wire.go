@@ -23,9 +23,9 @@ const (
 // What a child can do. The first two are about the migrations of one database,
 // the others about the data of a stack.
 const (
-	verbUp       = "up"
+	verbUp       = "up" // and facts after
 	verbStatus   = "status"
-	verbCopy     = "copy"     // everything, while nobody writes
+	verbCopy     = "copy"     // everything, while nobody writes, and facts before
 	verbFiles    = "files"    // plain files, while the stack is in use
 	verbSize     = "size"     // of everything
 	verbFacts    = "facts"    // of everything
@@ -52,8 +52,9 @@ type request struct {
 	From place `json:"from,omitzero"`
 	To   place `json:"to,omitzero"`
 	// Folder is where snapshots are.
-	Folder string          `json:"folder,omitempty"`
-	Facts  map[string]fact `json:"facts,omitempty"`
+	Folder string `json:"folder,omitempty"`
+	// Facts are of the database that is migrated, or else of those in From.
+	Facts map[string]fact `json:"facts,omitempty"`
 	// Properties are those of the databases that a snapshot was made of.
 	Properties map[string]properties `json:"properties,omitempty"`
 }

@@ -50,9 +50,13 @@ func (p place) eachDatabase(do func(name string, d database) error) error {
 	return nil
 }
 
-// copy brings over files first, and databases into what is then there.
+// copy brings over files first, and databases into what is then there. Facts are
+// measured before: what can not be measured need not be copied.
 func (q request) copy(ctx context.Context) (*outcome, error) {
-	done := &outcome{}
+	done, err := q.facts(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := q.files(ctx, false, done); err != nil {
 		return nil, err
 	}
