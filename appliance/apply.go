@@ -19,8 +19,9 @@ import (
 // ApplyRequest asks for a stack to run.
 type ApplyRequest struct {
 	Stack string `json:"stack"`
-	// Bundle is a bundle file on this machine; empty: the one in this binary.
-	Bundle string `json:"bundle,omitempty"`
+	// Digest is that of a bundle which lies unpacked among those of the stack;
+	// empty: the one in this binary.
+	Digest string `json:"digest,omitempty"`
 }
 
 // Apply makes the stack run and answer under its domain, and gives what runs
@@ -107,11 +108,19 @@ func (s *start) bundle(ctx context.Context, row Release, ran bool) (Bundle, erro
 	if err := s.files.MkdirAll(dir, rootOnly()); err != nil {
 		return Bundle{}, err
 	}
-	b, err := s.Bundles.Unpack(ctx, Source{Name: s.request.Stack, File: s.request.Bundle}, dir)
+	b, err := s.askedFor(ctx, dir)
 	if err == nil && ran && b.Digest != row.Digest {
 		return b, Problem("daemon.bundle-lost", nil, "stack", row.Stack, "version", row.Version, "digest", row.Digest)
 	}
 	return b, err
+}
+
+// askedFor is the bundle that a stack is to begin with.
+func (s *start) askedFor(ctx context.Context, dir string) (Bundle, error) {
+	if s.request.Digest != "" {
+		return s.Bundles.Open(ctx, dir, s.request.Digest)
+	}
+	return s.Bundles.Unpack(ctx, Source{Name: s.request.Stack}, dir)
 }
 
 // rootOnly folders can be passed through, because some below belong to others.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,9 +160,40 @@ func TestApplyRefuses(t *testing.T) {
 		b.bundles.bundle.Stack.Manifest.Name = "other"
 		b.stop()
 		d = b.boot()
-		_, err = d.Apply(t.Context(), appliance.ApplyRequest{Stack: "delivery", Bundle: "some.bundle"}, nil)
+		other, err := b.bundles.Unpack(t.Context(), appliance.Source{File: "/other"}, b.paths.Bundles("delivery"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = d.Apply(t.Context(), appliance.ApplyRequest{Stack: "delivery", Digest: other.Digest}, nil)
 		if !appliance.IsProblem(err, "daemon.other-stack") {
 			t.Error(err)
+		}
+	})
+}
+
+// TestApplyBundle: a stack begins with the bundle that was unpacked for it, and keeps
+// it when it is asked to run again without it.
+func TestApplyBundle(t *testing.T) {
+	b := newBench(t)
+	asked := delivery()
+	asked.Digest = "sha256:" + strings.Repeat("3", 64)
+	b.bundles.files = map[string]appliance.Bundle{"/asked": asked}
+	if _, err := b.bundles.Unpack(t.Context(), appliance.Source{File: "/asked"}, b.paths.Bundles("delivery")); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b.t = t
+		d := b.boot()
+		defer func() { b.stop() }()
+		if _, err := d.Apply(t.Context(), appliance.ApplyRequest{Stack: "delivery", Digest: "sha256:gone"}, nil); err == nil {
+			t.Error("another bundle was taken for one that is not there")
+		}
+		got, err := d.Apply(t.Context(), appliance.ApplyRequest{Stack: "delivery", Digest: asked.Digest}, nil)
+		if err != nil || got.Digest != asked.Digest {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if again, err := b.apply(nil); err != nil || again != got {
+			t.Errorf("asked again: %+v, %v", again, err)
 		}
 	})
 }

@@ -248,7 +248,7 @@ func TestRestore(t *testing.T) {
 		if left, err := filepath.Glob(b.paths.Restored("delivery", "*")); err != nil || len(left) > 0 {
 			t.Errorf("left %v, %v", left, err)
 		}
-		if c, err := d.Rollback(t.Context(), "delivery", nil); err != nil || c.To.Generation != 1 {
+		if c, err := d.Rollback(t.Context(), appliance.RollbackRequest{Stack: "delivery"}, nil); err != nil || c.To.Generation != 1 {
 			t.Error("the data from before the restore can not be had back:", c.To, err)
 		}
 	})

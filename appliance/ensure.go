@@ -4,7 +4,6 @@ package appliance
 
 import (
 	"context"
-	"net"
 	"path/filepath"
 
 	"rochdale/stacks"
@@ -66,9 +65,9 @@ func (d *Daemon) begin(ctx context.Context, c *crew, s stacks.Service, suffix st
 	return d.Engine.WaitHealthy(ctx, x.ID)
 }
 
-// alone ends what other releases left of a shared service: two servers on one
-// folder would destroy the data, and the locks that they take do not reach from
-// one container into another.
+// alone ends what other releases left of shared services, whatever they call them: two
+// servers on one folder would destroy the data, and the locks that they take do not
+// reach from one container into another.
 func (d *Daemon) alone(ctx context.Context, c *crew, s stacks.Service) error {
 	if !s.Shared {
 		return nil
@@ -78,7 +77,7 @@ func (d *Daemon) alone(ctx context.Context, c *crew, s stacks.Service) error {
 		return err
 	}
 	for _, x := range all {
-		if x.Service == s.Name && !c.belongs(x) {
+		if (x.Service == s.Name || x.Generation == 0) && !c.belongs(x) {
 			if err := d.retire(ctx, c, x); err != nil {
 				return err
 			}
@@ -130,14 +129,7 @@ func (d *Daemon) migration(ctx context.Context, c *crew) (r MigrateRequest, ok b
 		r.VolumeDir = c.volume(db.Volume)
 		return r, true, nil
 	}
-	all, err := d.Engine.List(ctx, c.release.Stack)
-	if err != nil {
-		return r, false, err
-	}
-	x, running := c.best(all, db.Service)
-	if !running {
-		return r, false, Problem("daemon.database-gone", nil, "stack", c.release.Stack, "service", db.Service)
-	}
-	r.Address, r.PasswordFile = net.JoinHostPort(x.Address, "5432"), d.Paths.DatabasePassword(c.release.Stack)
-	return r, true, nil
+	r.PasswordFile = d.Paths.DatabasePassword(c.release.Stack)
+	r.Address, err = d.serverAddress(ctx, c, db.Service)
+	return r, err == nil, err
 }

@@ -36,7 +36,9 @@ type engineTwin struct {
 	// sick makes WaitHealthy fail for containers that it says so of.
 	sick func(appliance.ContainerSpec) error
 	// ready is how long a container takes to be healthy.
-	ready  time.Duration
+	ready time.Duration
+	// ends is how long a container of a service takes to end, whoever waits for it.
+	ends   map[string]time.Duration
 	broken string // digest of a bundle whose images do not load
 	probe  error  // what Probe gives
 	prints string // what Exec gives
@@ -141,6 +143,10 @@ func (e *engineTwin) Start(ctx context.Context, s appliance.ContainerSpec) (appl
 		}}
 		e.containers[c.ID] = c
 	}
+	if other := e.besides(c); other != "" { // a real one would destroy the files
+		e.note("refuse %s beside %s", s.Service.Name, other)
+		return appliance.Container{}, fmt.Errorf("%s and %s would be two servers on one folder", name, other)
+	}
 	if !c.Running() {
 		e.seq++ // every start has another address
 		c.State, c.Health, c.Address = "running", "starting", fmt.Sprintf("172.18.0.%d", e.seq+1)
@@ -148,6 +154,18 @@ func (e *engineTwin) Start(ctx context.Context, s appliance.ContainerSpec) (appl
 		e.note("start %s", s.Service.Name)
 	}
 	return c.Container, nil
+}
+
+// besides names a running container that serves all generations from the same folder.
+func (e *engineTwin) besides(c *twinContainer) string {
+	for _, x := range e.containers {
+		for volume, dir := range x.spec.Volumes {
+			if x.ID != c.ID && x.Running() && c.Generation == 0 && c.spec.Volumes[volume] == dir {
+				return x.Name
+			}
+		}
+	}
+	return ""
 }
 
 func (e *engineTwin) named(name string) *twinContainer {
@@ -231,8 +249,26 @@ func (e *engineTwin) Stop(ctx context.Context, id string, grace time.Duration) e
 		return nil
 	}
 	e.note("stop %s after %v", c.Service, grace)
-	c.end(0)
-	return nil
+	ends := min(e.ends[c.Service], grace)
+	if ends == 0 {
+		c.end(0)
+		return nil
+	}
+	ended := make(chan struct{})
+	time.AfterFunc(ends, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		c.end(0)
+		close(ended)
+	})
+	e.mu.Unlock()
+	defer e.mu.Lock()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (c *twinContainer) end(code int) {

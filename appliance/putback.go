@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -79,20 +80,32 @@ func outcomeOf(failed error) ChangeOutcome {
 // lastWords are the last lines of the newest container that this transition
 // made, if it made any.
 func (t *transition) lastWords(ctx context.Context) string {
-	fresh, err := t.fresh(ctx)
-	if err != nil || len(fresh) == 0 {
+	all, err := t.Engine.List(ctx, t.Stack)
+	i := slices.IndexFunc(all, func(x Container) bool { return suffixOf(x) == t.Suffix || t.serverOfNew(x) })
+	if err != nil || i < 0 {
 		return ""
 	}
 	out := &tailWriter{max: 2 << 10}
 	bounded, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if err := t.Engine.Logs(bounded, fresh[0].ID, LogOptions{Tail: 10}, out); err != nil {
+	if err := t.Engine.Logs(bounded, all[i].ID, LogOptions{Tail: 10}, out); err != nil {
 		return ""
 	}
 	return strings.TrimSpace(strings.ToValidUTF8(string(out.buf), ""))
 }
 
-// fresh are the containers that this transition made.
+// serverOfNew tells whether a container is a shared service that the new release alone
+// has. It is no [transition.fresh] one: it has the files that the old release needs
+// again, and is given time to leave them whole.
+func (t *transition) serverOfNew(x Container) bool {
+	if t.from == nil || t.to == nil {
+		return false
+	}
+	s, known := t.to.service(x.Service)
+	return known && s.Shared && t.to.belongs(x) && !t.from.belongs(x)
+}
+
+// fresh are the containers that this transition made on the new generation.
 func (t *transition) fresh(ctx context.Context) ([]Container, error) {
 	all, err := t.Engine.List(ctx, t.Stack)
 	var mine []Container

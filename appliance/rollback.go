@@ -91,13 +91,23 @@ func (d *Daemon) returnable(ctx context.Context, stack string) (Change, error) {
 	return last, err
 }
 
+// RollbackRequest asks for the release before.
+type RollbackRequest struct {
+	Stack string `json:"stack"`
+	// Window is how long visitors may see the maintenance page at most: a release that
+	// needed one, because it brought another database server, needs one on the way back.
+	Window time.Duration `json:"window_ns,omitempty"`
+}
+
 // Rollback returns to the release before, on the data that it left. What was
 // written since is given up: [Daemon.WouldLose] says what.
-func (d *Daemon) Rollback(ctx context.Context, stack string, watch func(step.Event)) (Change, error) {
-	if _, err := d.returnable(ctx, stack); err != nil {
+func (d *Daemon) Rollback(ctx context.Context, r RollbackRequest, watch func(step.Event)) (Change, error) {
+	if _, err := d.returnable(ctx, r.Stack); err != nil {
 		return Change{}, err
 	}
-	return d.change(ctx, newTransition(KindRollback, stack), watch)
+	t := newTransition(KindRollback, r.Stack)
+	t.Window = r.Window
+	return d.change(ctx, t, watch)
 }
 
 func (t *transition) rollbackPlan() step.Plan {

@@ -79,7 +79,7 @@ var errOverBudget = errors.New("visitors would have waited too long")
 func (t *transition) steps(middle ...step.Step) []step.Step {
 	all := []step.Step{
 		{ID: "hold", Do: t.hold, Estimate: time.Second},
-		{ID: "stop", Do: t.timed(t.stop), Estimate: time.Second},
+		{ID: "stop", Do: t.stop, Estimate: time.Second},
 	}
 	all = append(all, middle...)
 	all = append(all,
@@ -176,9 +176,21 @@ func (t *transition) await(ctx context.Context, upstream string, limit time.Dura
 	}
 }
 
-// stop ends the containers of the release that ran; they stay, to be started
+// stop ends the release that ran. A shared service that the new one has otherwise is
+// replaced now that nobody asks it anything.
+func (t *transition) stop(ctx context.Context, report step.Report) error {
+	if err := t.timed(t.stopOld)(ctx, report); err != nil {
+		return err
+	}
+	if err := t.endServers(ctx); err != nil {
+		return err
+	}
+	return t.timed(func(ctx context.Context, _ step.Report) error { return t.ensure(ctx, t.to, isShared) })(ctx, report)
+}
+
+// stopOld ends the containers of the release that ran; they stay, to be started
 // again if need be.
-func (t *transition) stop(ctx context.Context, _ step.Report) error {
+func (t *transition) stopOld(ctx context.Context, _ step.Report) error {
 	all, err := t.Engine.List(ctx, t.Stack)
 	if err != nil {
 		return err
@@ -191,6 +203,26 @@ func (t *transition) stop(ctx context.Context, _ step.Report) error {
 			if err := t.Engine.Stop(ctx, x.ID, min(max(s.StopGrace, time.Second), drainBudget)); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// endServers ends the shared services that the new release has otherwise; another one
+// goes on with their files. Each is waited for as long as its release says, also when
+// visitors wait too long meanwhile: the engine ends what it was told to end, and until
+// then it takes no connection and its files are in use.
+func (t *transition) endServers(ctx context.Context) error {
+	all, err := t.Engine.List(ctx, t.Stack)
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		if s, known := t.to.service(x.Service); !known || !s.Shared || t.to.belongs(x) {
+			continue
+		}
+		if err := t.retire(ctx, t.from, x); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -327,38 +327,51 @@ func TestBadVersionIsNotTriedAgain(t *testing.T) {
 // TestUpdateGoesOn ends the daemon at every step of an update: before the commit
 // the old release serves on its own data, after it the new one does.
 func TestUpdateGoesOn(t *testing.T) {
-	before := []string{"open", "images", "room", "data", "hold", "stop", "copy", "migrate", "facts", "start", "probe"}
-	for _, id := range append(before, "commit", "route", "retire") {
-		for _, kind := range []step.Kind{step.Started, step.Done} {
-			t.Run(fmt.Sprint(id, " ", kind), func(t *testing.T) {
-				updating(t, nil, func(t *testing.T, b *bench, d *appliance.Daemon) {
-					old, row := b.serving(), b.row()
-					b.killAt(d, id, kind)
-					b.boot()
-					time.Sleep(time.Minute)
-					all, err := b.store.Changes(t.Context(), "delivery", 10)
-					if err != nil || len(all) != 1 && id != "open" {
-						t.Fatal(all, err)
-					}
-					if r := b.row(); r.Generation == 2 {
-						if slices.Contains(before, id) {
-							t.Errorf("killed at %s, and the new release runs", id)
-						}
-						if c := b.serving(); c.Generation != 2 || b.edge.host("rides.example").Gate.Mode != appliance.GateOpen || all[0].Outcome != appliance.Committed {
-							t.Errorf("%+v, %+v", c.Container, all)
-						}
-						return
-					}
-					if !slices.Contains(before, id) && id != "commit" {
-						t.Errorf("killed at %s, and the old release runs", id)
-					}
-					b.stillServesAfterCrash(old, row)
-					if len(all) == 1 && all[0].Outcome != appliance.Interrupted {
-						t.Errorf("%+v", all[0])
-					}
+	for name, edit := range map[string]func(*appliance.Bundle){
+		"": nil, "another server": func(b *appliance.Bundle) { b.Stack.Services[0].Memory *= 2 },
+	} {
+		for _, id := range append(beforeCommit(), "commit", "route", "retire") {
+			for _, kind := range []step.Kind{step.Started, step.Done} {
+				t.Run(fmt.Sprint(name, " ", id, " ", kind), func(t *testing.T) {
+					updating(t, edit, func(t *testing.T, b *bench, d *appliance.Daemon) { b.goesOn(d, id, kind) })
 				})
-			})
+			}
 		}
+	}
+}
+
+func beforeCommit() []string {
+	return []string{"open", "images", "room", "data", "hold", "stop", "copy", "migrate", "facts", "start", "probe"}
+}
+
+func (b *bench) goesOn(d *appliance.Daemon, id string, kind step.Kind) {
+	b.t.Helper()
+	old, server, row := b.serving(), b.engine.running("cache")[0].Digest, b.row()
+	b.killAt(d, id, kind)
+	b.boot()
+	time.Sleep(time.Minute)
+	all, err := b.store.Changes(context.Background(), "delivery", 10)
+	if err != nil || len(all) != 1 && id != "open" {
+		b.t.Fatal(all, err)
+	}
+	if r := b.row(); r.Generation == 2 {
+		if slices.Contains(beforeCommit(), id) {
+			b.t.Errorf("killed at %s, and the new release runs", id)
+		}
+		if c := b.serving(); c.Generation != 2 || b.edge.host("rides.example").Gate.Mode != appliance.GateOpen || all[0].Outcome != appliance.Committed {
+			b.t.Errorf("%+v, %+v", c.Container, all)
+		}
+		return
+	}
+	if !slices.Contains(beforeCommit(), id) && id != "commit" {
+		b.t.Errorf("killed at %s, and the old release runs", id)
+	}
+	b.stillServesAfterCrash(old, row)
+	if now := b.engine.running("cache")[0].Digest; now != server {
+		b.t.Errorf("killed at %s: the server is %s and was %s", id, now, server)
+	}
+	if len(all) == 1 && all[0].Outcome != appliance.Interrupted {
+		b.t.Errorf("%+v", all[0])
 	}
 }
 
@@ -397,7 +410,7 @@ func (b *bench) stillServesAfterCrash(old twinContainer, row appliance.Release) 
 
 func TestRollback(t *testing.T) {
 	updating(t, nil, func(t *testing.T, b *bench, d *appliance.Daemon) {
-		if _, err := d.Rollback(t.Context(), "delivery", nil); !appliance.IsProblem(err, "update.nothing-before") {
+		if _, err := d.Rollback(t.Context(), appliance.RollbackRequest{Stack: "delivery"}, nil); !appliance.IsProblem(err, "update.nothing-before") {
 			t.Fatal(err)
 		}
 		if _, err := apply(d); err != nil {
@@ -408,14 +421,14 @@ func TestRollback(t *testing.T) {
 		if err != nil || len(loss.Facts) != 1 || loss.Facts[0] != (appliance.FactChange{Name: "orders", Then: 12, Now: 15}) || loss.To.Version != "1.0.0" {
 			t.Fatalf("%+v, %v", loss, err)
 		}
-		c, err := d.Rollback(t.Context(), "delivery", nil)
+		c, err := d.Rollback(t.Context(), appliance.RollbackRequest{Stack: "delivery"}, nil)
 		if err != nil || c.Outcome != appliance.Committed {
 			t.Fatal(c, err)
 		}
 		if r := b.row(); r.Generation != 1 || r.Digest != digest1 || b.serving().Generation != 1 {
 			t.Errorf("%+v", r)
 		}
-		if _, err := d.Rollback(t.Context(), "delivery", nil); !appliance.IsProblem(err, "update.nothing-before") {
+		if _, err := d.Rollback(t.Context(), appliance.RollbackRequest{Stack: "delivery"}, nil); !appliance.IsProblem(err, "update.nothing-before") {
 			t.Error("a way back from a way back:", err)
 		}
 		if c, err := apply(d); err != nil || c.To.Generation != 3 {
@@ -438,7 +451,7 @@ func TestRollbackThatFails(t *testing.T) {
 			return nil
 		}
 		b.engine.mu.Unlock()
-		if _, err := d.Rollback(t.Context(), "delivery", nil); err == nil {
+		if _, err := d.Rollback(t.Context(), appliance.RollbackRequest{Stack: "delivery"}, nil); err == nil {
 			t.Fatal("it went back")
 		}
 		for _, n := range []int64{1, 2} {
@@ -525,7 +538,7 @@ func TestUpdateWantsACopy(t *testing.T) {
 			t.Errorf("%d copies, %+v", n, b.row())
 		}
 		mark := len(b.vault.heard(0))
-		if _, err := d.Rollback(t.Context(), "delivery", nil); err != nil {
+		if _, err := d.Rollback(t.Context(), appliance.RollbackRequest{Stack: "delivery"}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := apply(d); err != nil || slices.Contains(b.vault.heard(mark), "backup box") {

@@ -15,8 +15,9 @@ import (
 type Box interface {
 	// Ready tells whether the daemon answers.
 	Ready(ctx context.Context) error
-	// Apply brings the stack to the release that this binary carries.
-	Apply(ctx context.Context, stack string, report func(string)) error
+	// Apply makes the stack run: the release that it ran before, or else that of a
+	// bundle file, or with "" the one that this binary carries.
+	Apply(ctx context.Context, stack, bundle string, report func(string)) error
 	// FirstAdmin gives a one-time link that makes the platform's first admin;
 	// empty when there is an admin already.
 	FirstAdmin(ctx context.Context, stack string) (string, error)

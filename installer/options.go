@@ -18,6 +18,7 @@ import (
 // Options is what a person asks of an installation.
 type Options struct {
 	Stack    string
+	Bundle   string // file that the stack comes from, as an absolute path; empty: this binary
 	Domain   string
 	Email    string
 	ACMECA   string // directory address of the certificate authority; empty: Let's Encrypt
@@ -160,14 +161,29 @@ func (o *Options) Remember(d Deps, typed func(flag string) bool) {
 	if !typed("stack") {
 		o.Stack = r.Stack
 	}
-	if !typed("domain") && o.Stack == r.Stack {
-		o.Domain = r.Domain
-	}
+	o.rememberStack(*r, typed)
 	c, err := earlierWish(r, d)
 	if err != nil {
 		return
 	}
 	o.remember(c, typed)
+}
+
+// rememberStack takes over what is known of a stack that is asked for again. It was
+// judged then, so it is known now, also when it came with a bundle.
+func (o *Options) rememberStack(r Record, typed func(string) bool) {
+	if o.Stack != r.Stack {
+		return
+	}
+	if !contains(o.Stacks, r.Stack) {
+		o.Stacks = append(o.Stacks, r.Stack)
+	}
+	if !typed("domain") {
+		o.Domain = r.Domain
+	}
+	if !typed("bundle") {
+		o.Bundle = r.Bundle
+	}
 }
 
 // earlierWish is what an interrupted installation was asked for, or else the document

@@ -89,7 +89,7 @@ func (i *install) keepRecord() error {
 	if r == nil || !r.Removed.IsZero() {
 		r = firstRecord(i.f)
 	}
-	r.Version, r.Program, r.Stack, r.Domain = i.o.Version, i.programName(), i.o.Stack, i.o.Domain
+	r.Version, r.Program, r.Stack, r.Bundle, r.Domain = i.o.Version, i.programName(), i.o.Stack, i.o.Bundle, i.o.Domain
 	data, err := i.config.Encode()
 	if err != nil {
 		return err

@@ -26,8 +26,10 @@ type Record struct {
 	Version string `json:"version"` // that was installed last
 	Program string `json:"program"` // folder of its binary under versions/
 	// Stack and Domain are what was asked for.
-	Stack  string    `json:"stack"`
-	Domain string    `json:"domain"`
+	Stack  string `json:"stack"`
+	Domain string `json:"domain"`
+	// Bundle is the file that the stack came from; empty: the binary.
+	Bundle string    `json:"bundle,omitempty"`
 	Began  time.Time `json:"began"`
 	// Config is rochdale.yaml as it was asked for, and ACMERoot the file that was
 	// named with it: an installation that is interrupted before it has written

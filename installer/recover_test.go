@@ -139,8 +139,8 @@ func (b *backupsTwin) Recover(_ context.Context, stack string, p appliance.Rescu
 	return nil
 }
 
-func (b *backupsTwin) Ready(context.Context) error                       { return nil }
-func (b *backupsTwin) Apply(context.Context, string, func(string)) error { return nil }
+func (b *backupsTwin) Ready(context.Context) error                               { return nil }
+func (b *backupsTwin) Apply(context.Context, string, string, func(string)) error { return nil }
 func (b *backupsTwin) FirstAdmin(context.Context, string) (string, error) {
 	return "", b.killed("end")
 }

@@ -269,7 +269,7 @@ func (i *install) stack() (step.Step, bool) {
 		Effects:  effect("starts", i.o.Stack),
 		Estimate: 10 * time.Second,
 		Do: func(ctx context.Context, report step.Report) error {
-			return i.Box.Apply(ctx, i.o.Stack, report)
+			return i.Box.Apply(ctx, i.o.Stack, i.o.Bundle, report)
 		},
 	}, true
 }

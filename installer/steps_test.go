@@ -145,6 +145,26 @@ func TestRememberFillsInWhatWasNotTyped(t *testing.T) {
 	}
 }
 
+// TestRememberBundle: a stack that came with a bundle is known to the next run, and
+// comes from there again. Another stack does not.
+func TestRememberBundle(t *testing.T) {
+	i, d := bench(t)
+	i.o.Stack, i.o.Bundle = "taxi", "/root/taxi.bundle"
+	s, _ := i.state()
+	run(t, s)
+	nothing := func(string) bool { return false }
+	o := Options{TLS: "acme", Stacks: []string{"delivery"}}
+	o.Remember(d, nothing)
+	if o.Stack != "taxi" || o.Bundle != "/root/taxi.bundle" || !slices.Contains(o.Stacks, "taxi") {
+		t.Errorf("got %+v", o)
+	}
+	o = Options{TLS: "acme", Stack: "delivery", Stacks: []string{"delivery"}}
+	o.Remember(d, func(flag string) bool { return flag == "stack" })
+	if o.Bundle != "" || slices.Contains(o.Stacks, "taxi") {
+		t.Errorf("for another stack: %+v", o)
+	}
+}
+
 // TestRememberAfterAnEarlyKill: what was typed first counts, although nothing
 // of it is written yet where an operator would look.
 func TestRememberAfterAnEarlyKill(t *testing.T) {

@@ -134,6 +134,7 @@ func (r *composeReader) service(n *yaml.Node, path string) {
 		"healthcheck":       r.health,
 		"depends_on":        r.dependsOn,
 		"stop_grace_period": r.duration(time.Second, maxGrace),
+		"stop_signal":       r.choice(new(string), stopSignals()...),
 	}, refusedInService())
 	if n.Kind == yaml.MappingNode && r.lines[join(path, "image")] == 0 && r.lines[join(path, "build")] == 0 {
 		r.at(n.Line, "missing", "key", join(path, "image"))

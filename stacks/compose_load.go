@@ -85,6 +85,7 @@ func (r *composeReader) serviceOf(name string, c types.ServiceConfig) Service {
 		Health:     healthOf(c.HealthCheck),
 		DependsOn:  r.waits[name],
 		StopGrace:  durationOr(c.StopGracePeriod, defaultGrace),
+		StopSignal: c.StopSignal,
 	}
 	for key, value := range c.Environment {
 		if value != nil {

@@ -28,7 +28,7 @@ func refusedInService() map[string]string {
 		"build":          {"build", "pull_policy", "platform", "develop"},
 		"networks":       {"networks", "links", "external_links", "dns", "dns_opt", "dns_search", "extra_hosts", "mac_address", "domainname"},
 		"names":          {"container_name", "hostname", "labels", "label_file", "annotations"},
-		"supervision":    {"restart", "logging", "stop_signal", "init", "attach", "profiles", "tty", "stdin_open", "post_start", "pre_stop"},
+		"supervision":    {"restart", "logging", "init", "attach", "profiles", "tty", "stdin_open", "post_start", "pre_stop"},
 		"deploy":         {"deploy", "scale", "mem_reservation", "memswap_limit", "cpu_count", "cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime", "cpu_shares", "cpuset"},
 		"user":           {"user", "group_add"},
 		"env-file":       {"env_file"},

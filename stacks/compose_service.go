@@ -120,6 +120,12 @@ func (r *composeReader) healthTest(n *yaml.Node, path string) {
 	r.command(n, path)
 }
 
+// stopSignals are those that programs take as a wish to end. SIGKILL is none: it comes
+// by itself after the grace.
+func stopSignals() []string {
+	return []string{"SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH"}
+}
+
 // dependsOn reads both forms. Every condition means the same here: the other
 // service is healthy first.
 func (r *composeReader) dependsOn(n *yaml.Node, path string) {

@@ -122,6 +122,7 @@ func compareService(t *testing.T, s Service, want types.ServiceConfig) {
 	same := s.Image == want.Image && slices.Equal(s.Command, want.Command) && slices.Equal(s.Entrypoint, want.Entrypoint) &&
 		maps.Equal(s.Env, env) && len(s.Mounts) == len(want.Volumes) && len(s.Tmpfs) == len(want.Tmpfs) &&
 		(want.MemLimit == 0 || s.Memory == int64(want.MemLimit)) && (want.PidsLimit == 0 || s.PIDs == want.PidsLimit)
+	same = same && s.StopSignal == want.StopSignal
 	for i, m := range want.Volumes {
 		same = same && m.Type == "volume" && s.Mounts[i] == Mount{m.Source, m.Target, m.ReadOnly}
 	}

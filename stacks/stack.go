@@ -103,7 +103,9 @@ type Upgrade struct {
 	Steps []string
 }
 
-// Service is one container of a stack.
+// Service is one container of a stack. A database server that runs is known by the
+// JSON form of its service, so that an update of Rochdale must not change it for
+// services that do not use what is new: later fields are left out when empty.
 type Service struct {
 	Name       string
 	Image      string   // name in images.lock
@@ -120,6 +122,9 @@ type Service struct {
 	Health    *Health
 	DependsOn []string
 	StopGrace time.Duration
+	// StopSignal asks the program to end, such as SIGINT; "" for the image's own, or
+	// SIGTERM when that has none.
+	StopSignal string `json:",omitempty"`
 	// Shared services (a database) survive a swap and an update of the others.
 	Shared bool
 }

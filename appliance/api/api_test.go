@@ -76,7 +76,7 @@ func (d *daemon) stream(ctx context.Context, what string, watch func(step.Event)
 }
 
 func (d *daemon) Apply(ctx context.Context, r appliance.ApplyRequest, watch func(step.Event)) (appliance.Release, error) {
-	return appliance.Release{Stack: r.Stack, Generation: 3}, d.stream(ctx, "apply "+r.Stack+" "+r.Bundle, watch)
+	return appliance.Release{Stack: r.Stack, Generation: 3}, d.stream(ctx, "apply "+r.Stack+" "+r.Digest, watch)
 }
 
 func (d *daemon) Restart(ctx context.Context, stack string, watch func(step.Event)) error {
@@ -130,7 +130,7 @@ func TestVerbs(t *testing.T) {
 	status, err1 := c.Status(ctx)
 	findings, err2 := c.Findings(ctx)
 	jobs, err3 := c.Jobs(ctx, 900)
-	release, err4 := c.Apply(ctx, appliance.ApplyRequest{Stack: "delivery", Bundle: "/x"}, watch)
+	release, err4 := c.Apply(ctx, appliance.ApplyRequest{Stack: "delivery", Digest: "sha256:x"}, watch)
 	url, err5 := c.Link(ctx, appliance.LinkRequest{Stack: "delivery", Member: "ada@rides.example"})
 	err := errors.Join(err1, err2, err3, err4, err5,
 		c.WatchJob(ctx, "j9", watch), c.Restart(ctx, "delivery", watch), c.Remove(ctx, "delivery", nil),
@@ -145,7 +145,7 @@ func TestVerbs(t *testing.T) {
 	if out.String() != strings.Repeat("a line with \xff in it\n", 100_000) {
 		t.Errorf("%d bytes of log", out.Len())
 	}
-	want := "status|findings|jobs 500|apply delivery /x|link delivery ada@rides.example|watch j9|restart delivery|remove delivery|hosts delivery a.example [b.example]|logs delivery coop 5"
+	want := "status|findings|jobs 500|apply delivery sha256:x|link delivery ada@rides.example|watch j9|restart delivery|remove delivery|hosts delivery a.example [b.example]|logs delivery coop 5"
 	if got := strings.Join(d.asked, "|"); got != want {
 		t.Errorf("asked %s", got)
 	}

@@ -34,7 +34,7 @@ type Daemon interface {
 	Remove(ctx context.Context, stack string, watch func(step.Event)) error
 	Logs(ctx context.Context, r appliance.LogsRequest, w io.Writer) error
 	Update(ctx context.Context, r appliance.UpdateRequest, watch func(step.Event)) (appliance.Change, error)
-	Rollback(ctx context.Context, stack string, watch func(step.Event)) (appliance.Change, error)
+	Rollback(ctx context.Context, r appliance.RollbackRequest, watch func(step.Event)) (appliance.Change, error)
 	WouldLose(ctx context.Context, stack string) (appliance.Loss, error)
 	Backup(ctx context.Context, kind appliance.BackupKind, only string, watch func(step.Event)) error
 	Upkeep(ctx context.Context, kind appliance.BackupKind, watch func(step.Event)) error

@@ -15,8 +15,8 @@ func updates(m *http.ServeMux, d Daemon) {
 	m.Handle("POST /v1/update.apply", stream(func(ctx context.Context, r appliance.UpdateRequest, o out) (appliance.Change, error) {
 		return d.Update(ctx, r, o.event)
 	}))
-	m.Handle("POST /v1/update.rollback", stream(func(ctx context.Context, r stackName, o out) (appliance.Change, error) {
-		return d.Rollback(ctx, r.Stack, o.event)
+	m.Handle("POST /v1/update.rollback", stream(func(ctx context.Context, r appliance.RollbackRequest, o out) (appliance.Change, error) {
+		return d.Rollback(ctx, r, o.event)
 	}))
 	m.Handle("POST /v1/update.loss", answer(func(ctx context.Context, r stackName) (appliance.Loss, error) {
 		return d.WouldLose(ctx, r.Stack)
@@ -29,8 +29,8 @@ func (c *Client) Update(ctx context.Context, r appliance.UpdateRequest, watch fu
 }
 
 // Rollback returns a stack to the release before.
-func (c *Client) Rollback(ctx context.Context, stack string, watch func(step.Event)) (appliance.Change, error) {
-	return tell[appliance.Change](ctx, c, call{"update.rollback", stackName{stack}}, hear{event: watch})
+func (c *Client) Rollback(ctx context.Context, r appliance.RollbackRequest, watch func(step.Event)) (appliance.Change, error) {
+	return tell[appliance.Change](ctx, c, call{"update.rollback", r}, hear{event: watch})
 }
 
 // WouldLose tells what a rollback would give up.

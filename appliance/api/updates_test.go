@@ -17,8 +17,8 @@ func (d *daemon) Update(ctx context.Context, r appliance.UpdateRequest, watch fu
 	return appliance.Change{ID: "update"}, d.stream(ctx, fmt.Sprintf("update %s %s %v %v", r.Stack, r.Digest, r.Window, r.Again), watch)
 }
 
-func (d *daemon) Rollback(ctx context.Context, stack string, watch func(step.Event)) (appliance.Change, error) {
-	return appliance.Change{ID: "rollback"}, d.stream(ctx, "rollback "+stack, watch)
+func (d *daemon) Rollback(ctx context.Context, r appliance.RollbackRequest, watch func(step.Event)) (appliance.Change, error) {
+	return appliance.Change{ID: "rollback"}, d.stream(ctx, fmt.Sprintf("rollback %s %v", r.Stack, r.Window), watch)
 }
 
 func (d *daemon) WouldLose(_ context.Context, stack string) (appliance.Loss, error) {
@@ -54,9 +54,10 @@ func TestVerbsOfReleasesAndSnapshots(t *testing.T) {
 	c, _ := serve(t, d)
 	ctx := t.Context()
 	update := appliance.UpdateRequest{Stack: "delivery", Digest: "/next", Window: time.Minute, Again: true}
+	back := appliance.RollbackRequest{Stack: "delivery", Window: time.Minute}
 	for want, ask := range map[string]func() (string, error){
 		"update delivery /next 1m0s true": func() (string, error) { x, err := c.Update(ctx, update, nil); return x.ID, err },
-		"rollback delivery":               func() (string, error) { x, err := c.Rollback(ctx, "delivery", nil); return x.ID, err },
+		"rollback delivery 1m0s":          func() (string, error) { x, err := c.Rollback(ctx, back, nil); return x.ID, err },
 		"loss delivery":                   func() (string, error) { x, err := c.WouldLose(ctx, "delivery"); return x.Stack, err },
 		"backup full offsite":             func() (string, error) { return "", c.Backup(ctx, appliance.BackupFull, "offsite", nil) },
 		"upkeep check":                    func() (string, error) { return "", c.Backup(ctx, appliance.BackupCheck, "", nil) },

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ func TestRealPostgres(t *testing.T) {
 	ref, err := e.Load(t.Context(), makeImage(t, "postgres", postgresFiles(t, bin)))
 	must(t, err)
 	s.Image, s.Service.Name, s.Service.Memory, s.Service.Shared, s.Generation = ref, "db", 256<<20, true, 0
+	s.Service.StopSignal = "SIGINT"
 	s.Service.Tmpfs = []stacks.Tmpfs{{Target: "/tmp", Size: 16 << 20}, {Target: "/run/postgresql", Size: 1 << 20}}
 	s.Service.Health = &stacks.Health{Test: []string{bin + "/pg_isready", "-h", "127.0.0.1"}, Interval: 5 * time.Second, Timeout: 3 * time.Second, Retries: 5}
 	s.Service.Mounts = []stacks.Mount{{Volume: "rows", Target: "/rows"}}
@@ -48,12 +50,34 @@ func TestRealPostgres(t *testing.T) {
 		t.Errorf("log %s", text)
 	}
 	streams(t, e, c, bin)
-	must(t, e.Stop(t.Context(), c.ID, 30*time.Second))
+	endsSessions(t, e, c, bin)
 	must(t, e.Remove(t.Context(), c.ID))
 	s.Suffix = appliance.NewSuffix()
 	c = postgresRuns(t, e, s)
 	if got := query(t, bin, c, "open sesame", "select name from members"); got != "Ada" {
 		t.Errorf("the next container has the rows %q", got)
+	}
+}
+
+// endsSessions stops the server while somebody asks it something. The service's signal
+// makes it end the session; SIGTERM would make it wait until it is killed.
+func endsSessions(t *testing.T, e *engine.Engine, c appliance.Container, bin string) {
+	t.Helper()
+	var wait sync.WaitGroup
+	wait.Go(func() { _, _ = ask(bin, c, "open sesame", "select pg_sleep(600)") })
+	for range 200 {
+		if query(t, bin, c, "open sesame", "select count(*) from pg_stat_activity where query like 'select pg_sleep%'") != "0" {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	must(t, e.Stop(t.Context(), c.ID, 30*time.Second))
+	wait.Wait()
+	if now := only(t, e, "rows"); now.ExitCode != 0 {
+		t.Errorf("ended with %+v", now)
+	}
+	if text := logs(t, e, c.ID, appliance.LogOptions{}); !strings.Contains(text, "received fast shutdown request") {
+		t.Errorf("log %s", text)
 	}
 }
 

@@ -83,7 +83,7 @@ func config(s appliance.ContainerSpec) *container.Config {
 		Entrypoint:  s.Service.Entrypoint,
 		Image:       s.Image,
 		Healthcheck: healthcheck(s.Service.Health),
-		StopSignal:  "SIGTERM",
+		StopSignal:  s.Service.StopSignal, // the engine takes the image's for none, and else SIGTERM
 		StopTimeout: &stop,
 		Labels:      labels(s),
 	}
@@ -102,7 +102,7 @@ func hostConfig(s appliance.ContainerSpec, cpus int) *container.HostConfig {
 		LogConfig:      container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "3"}},
 		OomScoreAdj:    oomScore,
 		Tmpfs:          tmpfs(s),
-		Init:           &none, // our services are good first processes: they take SIGTERM and wait for their children
+		Init:           &none, // our services are good first processes: they take their signal and wait for their children
 		Resources:      limits(s.Service, cpus),
 	}
 }

@@ -32,7 +32,7 @@ func fullSpec() appliance.ContainerSpec {
 			Env:    map[string]string{"ZONE": "UTC", "ADDRESS": ":8080"},
 			Mounts: []stacks.Mount{{Volume: "data", Target: "/data"}, {Volume: "assets", Target: "/assets", ReadOnly: true}},
 			Tmpfs:  []stacks.Tmpfs{{Target: "/tmp", Size: 16 << 20}},
-			Memory: 128 << 20, CPUs: 4, PIDs: 128, StopGrace: 20 * time.Second,
+			Memory: 128 << 20, CPUs: 4, PIDs: 128, StopGrace: 20 * time.Second, StopSignal: "SIGQUIT",
 			Health: &stacks.Health{Test: []string{"/coop", "healthy"}, Interval: 30 * time.Second, Timeout: 3 * time.Second, StartPeriod: 10 * time.Second, Retries: 3},
 		},
 	}
@@ -93,6 +93,7 @@ func TestHashTellsRecipesApart(t *testing.T) {
 		"image":      func(s *appliance.ContainerSpec) { s.Image = "other" },
 		"generation": func(s *appliance.ContainerSpec) { s.Generation++ },
 		"memory":     func(s *appliance.ContainerSpec) { s.Service.Memory++ },
+		"signal":     func(s *appliance.ContainerSpec) { s.Service.StopSignal = "" },
 		"setting":    func(s *appliance.ContainerSpec) { s.Env["BASE_URL"] = "https://other.example" },
 		"secret":     func(s *appliance.ContainerSpec) { s.Secrets["more"] = "/etc/rochdale/more" },
 	} {

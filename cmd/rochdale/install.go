@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"rochdale/appliance"
-	"rochdale/appliance/api"
 	"rochdale/appliance/state"
 	"rochdale/appliance/step"
 	"rochdale/installer"
@@ -28,6 +29,7 @@ func newInstallCommand(a *app) *cobra.Command {
 	})
 	f := c.Flags()
 	f.StringVar(&o.Stack, "stack", "", a.t("flag.install.stack"))
+	f.StringVar(&o.Bundle, "bundle", "", a.t("flag.install.bundle"))
 	f.StringVar(&o.Domain, "domain", "", a.t("flag.install.domain"))
 	f.StringVar(&o.Email, "email", "", a.t("flag.install.email"))
 	f.StringVar(&o.TLS, "tls", "acme", a.t("flag.install.tls"))
@@ -44,7 +46,7 @@ func (a *app) install(ctx context.Context, c *cobra.Command, o *installer.Option
 	if err := a.completeOptions(ctx, c, o); err != nil {
 		return err
 	}
-	deps := installer.RealDeps(box{client: api.NewClient(a.paths.DaemonSocket())})
+	deps := installer.RealDeps(a.box())
 	if a.flags.Plan || !installer.Root() {
 		return a.lookAndInstall(ctx, deps, o)
 	}
@@ -155,7 +157,13 @@ func (a *app) completeOptions(ctx context.Context, c *cobra.Command, o *installe
 	for _, e := range entries {
 		o.Stacks = append(o.Stacks, e.Name)
 	}
-	o.Remember(installer.RealDeps(nil), func(flag string) bool { return c.Flags().Changed(flag) })
+	named := o.Bundle != ""
+	if named {
+		if err := ofBundle(ctx, o); err != nil {
+			return err
+		}
+	}
+	o.Remember(installer.RealDeps(nil), func(flag string) bool { return c.Flags().Changed(flag) || flag == "stack" && named })
 	if !a.asks() || a.flags.Yes {
 		return nil
 	}
@@ -169,6 +177,32 @@ func (a *app) completeOptions(ctx context.Context, c *cobra.Command, o *installe
 		if *q.value, err = a.ask(ctx, a.t(q.id, "known", strings.Join(o.Stacks, ", "))+" "); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// ofBundle takes the stack's name from the bundle that it is to come from. The name
+// that a person gave must be the same.
+func ofBundle(ctx context.Context, o *installer.Options) (err error) {
+	if o.Bundle, err = filepath.Abs(o.Bundle); err != nil {
+		return fmt.Errorf("find the bundle: %w", err)
+	}
+	file, _, err := source(ctx, appliance.Source{File: o.Bundle})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	stack, _, err := bundle.Describe(ctx, file)
+	if err != nil {
+		return refused(err)
+	}
+	name := stack.Manifest.Name
+	if o.Stack != "" && o.Stack != name {
+		return appliance.Problem("daemon.other-stack", nil, "stack", o.Stack, "found", name).WithCode(appliance.ExitUsage)
+	}
+	o.Stack = name
+	if !slices.Contains(o.Stacks, name) {
+		o.Stacks = append(o.Stacks, name)
 	}
 	return nil
 }

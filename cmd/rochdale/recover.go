@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"rochdale/appliance"
-	"rochdale/appliance/api"
 	"rochdale/backups/kit"
 	"rochdale/installer"
 )
@@ -49,7 +48,7 @@ func newRecoverCommand(a *app) *cobra.Command {
 // recover is the walk of a recovery: open the kit, look, show, do, tell. After the
 // pages it asks nothing: whoever holds them has agreed.
 func (a *app) recover(ctx context.Context, o recoverOptions) error {
-	deps := installer.RealDeps(box{client: api.NewClient(a.paths.DaemonSocket())})
+	deps := installer.RealDeps(a.box())
 	deps.Paths = a.paths
 	if err := a.bare(); err != nil {
 		return err

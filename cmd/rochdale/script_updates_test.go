@@ -34,7 +34,7 @@ func (exampleDaemon) Update(_ context.Context, r appliance.UpdateRequest, watch 
 	return appliance.Change{}, &step.Error{Plan: "stack-update", Step: "facts", Err: e}
 }
 
-func (exampleDaemon) Rollback(context.Context, string, func(step.Event)) (appliance.Change, error) {
+func (exampleDaemon) Rollback(context.Context, appliance.RollbackRequest, func(step.Event)) (appliance.Change, error) {
 	c := exampleChange(appliance.KindRollback)
 	c.From, c.To = c.To, c.From
 	return c, nil

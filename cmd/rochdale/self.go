@@ -22,7 +22,7 @@ func newSelfCommand(a *app) *cobra.Command {
 
 // self joins what the installer needs for updates of this program.
 func (a *app) self() installer.Self {
-	deps := installer.RealDeps(box{client: api.NewClient(a.paths.DaemonSocket())})
+	deps := installer.RealDeps(a.box())
 	deps.Paths = a.paths
 	return installer.Self{Deps: deps, Witness: witness{api.NewClient(a.paths.DaemonSocket()), edge.NewClient(a.paths.EdgeSocket())}}
 }

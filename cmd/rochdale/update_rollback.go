@@ -14,21 +14,25 @@ import (
 )
 
 func newUpdateRollbackCommand(a *app) *cobra.Command {
+	var r appliance.RollbackRequest
 	c := a.verb("rollback [STACK]", "help.update.rollback", func(c *cobra.Command, args []string) error {
-		return a.rollback(c.Context(), args)
+		return a.rollback(c.Context(), args, r)
 	})
+	c.Flags().DurationVar(&r.Window, "window", 0, a.t("flag.update.window"))
 	c.Annotations = map[string]string{plannable: ""}
 	return c
 }
 
 // rollback says what would be lost before it asks.
-func (a *app) rollback(ctx context.Context, args []string) error {
-	stack, err := a.theStack(ctx, args)
-	if err != nil {
+func (a *app) rollback(ctx context.Context, args []string, r appliance.RollbackRequest) (err error) {
+	if r.Window < 0 || r.Window > appliance.LongestWindow {
+		return usage("cli.update.window", "longest", appliance.LongestWindow)
+	}
+	if r.Stack, err = a.theStack(ctx, args); err != nil {
 		return err
 	}
 	client := api.NewClient(a.paths.DaemonSocket())
-	loss, err := client.WouldLose(ctx, stack)
+	loss, err := client.WouldLose(ctx, r.Stack)
 	if err != nil {
 		return err
 	}
@@ -39,10 +43,10 @@ func (a *app) rollback(ctx context.Context, args []string) error {
 	if !a.flags.JSON && !a.flags.Quiet {
 		a.writeLoss(a.streams.Err, loss)
 	}
-	if agreed, err := a.confirm(ctx, "cli.rollback.confirm", "stack", stack, "version", loss.To.Version); err != nil || !agreed {
+	if agreed, err := a.confirm(ctx, "cli.rollback.confirm", "stack", r.Stack, "version", loss.To.Version); err != nil || !agreed {
 		return err
 	}
-	change, err := client.Rollback(ctx, stack, a.printer.Event)
+	change, err := client.Rollback(ctx, r, a.printer.Event)
 	if err != nil {
 		return withLog(err, "rochdale update history")
 	}

@@ -60,18 +60,7 @@ func testBinary(t *testing.T, room string) string {
 func dockerMachine(t *testing.T, release, daemon string) *testhost.Machine {
 	t.Helper()
 	ctx := within(t, 15*time.Minute)
-	o := testhost.Options{Name: "engine", Suite: release, AptCache: cache(t)}
-	prepared, err := testhost.Saved(ctx, "contracts-"+release, o, func(m *testhost.Machine) error {
-		if _, err := m.Output(ctx, "apt-get", "update"); err != nil {
-			return err
-		}
-		_, err := m.Output(ctx, "apt-get", "install", "--yes", "--no-install-recommends", "docker.io", "postgresql")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := testhost.Boot(ctx, testhost.Options{Name: "engine", Suite: release, From: prepared, Files: []testhost.File{
+	m, err := testhost.Boot(ctx, testhost.Options{Name: "engine", Suite: release, From: withEngine(t, release), Files: []testhost.File{
 		{Path: "/etc/docker/daemon.json", Data: []byte(daemon), Mode: 0o644},
 	}})
 	if err != nil {
@@ -83,6 +72,24 @@ func dockerMachine(t *testing.T, release, daemon string) *testhost.Machine {
 		}
 	})
 	return m
+}
+
+// withEngine is the saved root of a machine with Debian's Docker and PostgreSQL.
+func withEngine(t *testing.T, release string) string {
+	t.Helper()
+	ctx := within(t, 15*time.Minute)
+	o := testhost.Options{Name: "engine", Suite: release, AptCache: cache(t)}
+	prepared, err := testhost.Saved(ctx, "contracts-"+release, o, func(m *testhost.Machine) error {
+		if _, err := m.Output(ctx, "apt-get", "update"); err != nil {
+			return err
+		}
+		_, err := m.Output(ctx, "apt-get", "install", "--yes", "--no-install-recommends", "docker.io", "postgresql")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return prepared
 }
 
 func runSuite(t *testing.T, m *testhost.Machine, binary string) {

@@ -28,15 +28,36 @@ type releases struct {
 	dir   string
 	count int
 	taken map[string]string // migrations of the releases that were taken, by file
+	flavour
+}
+
+// flavour is a kind of the delivery stack; the zero value is that of the catalogue.
+type flavour struct {
+	change   []string          // pairs of texts in stack.yaml and compose.yaml, each there once
+	archives map[string]string // of the image "db", by architecture; may be none
+	postgres bool              // its rows are in a server
+}
+
+// containers is how many run of it.
+func (f flavour) containers() int {
+	if f.postgres {
+		return 2
+	}
+	return 1
 }
 
 func newReleases(t *testing.T) *releases {
+	t.Helper()
+	return releasesOf(t, flavour{})
+}
+
+func releasesOf(t *testing.T, f flavour) *releases {
 	t.Helper()
 	binary, err := box.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &releases{t: t, top: filepath.Dir(filepath.Dir(binary)), dir: t.TempDir(), taken: map[string]string{}}
+	return &releases{t: t, top: filepath.Dir(filepath.Dir(binary)), dir: t.TempDir(), taken: map[string]string{}, flavour: f}
 }
 
 // release says how a bundle differs from the catalogue's stack.
@@ -55,6 +76,7 @@ func (r *releases) next(x release) (file, version string) {
 	if err := os.CopyFS(folder, os.DirFS(filepath.Join(r.top, "stacks", "catalog", "delivery"))); err != nil {
 		r.t.Fatal(err)
 	}
+	r.turn(folder)
 	r.edit(folder, version, x)
 	migrations := maps.Clone(r.taken)
 	if x.migration != "" {
@@ -114,6 +136,28 @@ func (r *releases) took(x release) {
 	}
 }
 
+// turn makes the catalogue's stack one of the flavour.
+func (r *releases) turn(folder string) {
+	r.t.Helper()
+	for i := 0; i < len(r.change); i += 2 {
+		found := 0
+		for _, name := range []string{"stack.yaml", "compose.yaml"} {
+			path := filepath.Join(folder, name)
+			data, err := os.ReadFile(path)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			found += strings.Count(string(data), r.change[i])
+			if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(data), r.change[i], r.change[i+1])), 0o644); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+		if found != 1 {
+			r.t.Fatalf("%q is %d times in the catalogue's stack", r.change[i], found)
+		}
+	}
+}
+
 func (r *releases) edit(folder, version string, x release) {
 	r.t.Helper()
 	for _, name := range []string{"stack.yaml", "compose.yaml"} {
@@ -149,8 +193,11 @@ func (r *releases) build(folder, version, arch, program string) string {
 		arch = runtime.GOARCH
 	}
 	file := r.file(version)
-	cmd := exec.CommandContext(r.t.Context(), filepath.Join(r.top, "dist", "parts", "hub"), "bundle", "build", folder,
-		"--program", "coop:"+arch+"="+program, "--output", file)
+	args := []string{"bundle", "build", folder, "--program", "coop:" + arch + "=" + program, "--output", file}
+	if archive := r.archives[arch]; archive != "" {
+		args = append(args, "--image", "db:"+arch+"="+archive)
+	}
+	cmd := exec.CommandContext(r.t.Context(), filepath.Join(r.top, "dist", "parts", "hub"), args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		r.t.Fatalf("%v\n%s", err, out)
 	}

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"runtime"
@@ -44,26 +45,33 @@ type updateAnswer struct {
 	} `json:"problems"`
 }
 
+// Why a change was left for another time.
+const (
+	overBudget = "update.over-budget" // visitors would have waited too long
+	postponed  = "update.postponed"   // they were busy
+)
+
+// reasons are the ids of an error and of what it consists of.
+func (a updateAnswer) reasons() []string {
+	all := []string{a.ID}
+	for _, p := range a.Problems {
+		all = append(all, p.ID)
+	}
+	return all
+}
+
+// tooBusy tells of an answer that may be the machine's and not the release's.
+func (a updateAnswer) tooBusy() bool {
+	return slices.ContainsFunc(a.reasons(), func(id string) bool { return id == overBudget || id == postponed })
+}
+
 // TestUpdates takes the stack from release to release under load, good ones and
 // ones that fail in every way, and counts: no request fails, no acknowledged write
 // is lost, and nothing is ever half. `make torture` does a hundred good ones and
-// thirty that fail.
+// each of those that fail three times.
 func TestUpdates(t *testing.T) {
-	b := boot(t, box.Options{})
 	ctx := within(t, 3*time.Hour)
-	done, err := b.Install(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.WaitHTTPS(ctx); err != nil {
-		t.Fatal(err)
-	}
-	o := walk.Options{BaseURL: b.URL(), Transport: b.Transport(), JoinPath: b.JoinPath(done.AdminLink), Unique: "first"}
-	receipt, err := walk.Order(ctx, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u := &updates{t: t, b: b, releases: newReleases(t), receipt: receipt, o: o, runs: 1}
+	u := newUpdates(t, ctx, box.Options{}, newReleases(t))
 	good := 2
 	if torture() {
 		good, u.runs = 100, 3
@@ -77,11 +85,63 @@ func TestUpdates(t *testing.T) {
 			u.fails(f)
 		}
 	}
-	u.postponed()
+	u.postponed(release{})
 	u.stones()
 	u.end(ctx)
 	u.back()
-	healthy(t, b)
+	healthy(t, u.b)
+}
+
+// TestUpdatesPostgres does the same to the stack with its rows in a server, and
+// saves, proves and restores them. A short run takes one good release and two that
+// fail, by chance; `make torture` takes every kind, twenty good ones more, and one
+// that can be reached only through another. The last ones bring another server, which
+// is a matter of a maintenance window.
+func TestUpdatesPostgres(t *testing.T) {
+	ctx := within(t, 3*time.Hour)
+	r := releasesOf(t, onPostgres(t))
+	first, _ := r.next(release{})
+	u := newUpdates(t, ctx, box.Options{Bundle: first}, r)
+	good, failures := 20, u.failures()
+	if !torture() {
+		good = 0
+		seeded(t).Shuffle(len(failures), func(i, j int) { failures[i], failures[j] = failures[j], failures[i] })
+		failures = failures[:2]
+	}
+	u.begin(ctx)
+	u.postponed(release{migration: "create table later (x integer);"})
+	for i := range good {
+		u.good(i)
+	}
+	for _, f := range failures {
+		u.fails(f)
+	}
+	if torture() {
+		u.stones()
+	}
+	u.end(ctx)
+	u.saved(ctx)
+	u.anotherServer(ctx)
+	healthy(t, u.b)
+}
+
+// newUpdates installs a box with a release, and sells once on it.
+func newUpdates(t *testing.T, ctx context.Context, o box.Options, r *releases) *updates {
+	t.Helper()
+	b := boot(t, o)
+	done, err := b.Install(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.WaitHTTPS(ctx); err != nil {
+		t.Fatal(err)
+	}
+	u := &updates{t: t, b: b, releases: r, runs: 1}
+	u.o = walk.Options{BaseURL: b.URL(), Transport: b.Transport(), JoinPath: b.JoinPath(done.AdminLink), Unique: "first"}
+	if u.receipt, err = walk.Order(ctx, u.o); err != nil {
+		t.Fatal(err)
+	}
+	return u
 }
 
 // updates is a box under load whose stack is updated.
@@ -92,6 +152,7 @@ type updates struct {
 	receipt  walk.Receipt
 	o        walk.Options
 	runs     int
+	watch    io.Writer // sees what commands print as it appears; may be nil
 	load     *box.Load
 	scribe   *walk.Scribe
 	stop     context.CancelFunc
@@ -156,8 +217,7 @@ func (u *updates) end(ctx context.Context) {
 // apply runs the command by hand, as a person would.
 func (u *updates) apply(file string, more ...string) (updateAnswer, int) {
 	u.t.Helper()
-	ctx := within(u.t, 5*time.Minute)
-	if err := u.b.CopyIn(ctx, file, bundleIn, 0o644); err != nil {
+	if err := u.b.CopyIn(within(u.t, 5*time.Minute), file, bundleIn, 0o644); err != nil {
 		u.t.Fatal(err)
 	}
 	return u.run(append([]string{"rochdale", "update", "apply", "--json", "--from", bundleIn}, more...)...)
@@ -165,7 +225,7 @@ func (u *updates) apply(file string, more ...string) (updateAnswer, int) {
 
 func (u *updates) run(args ...string) (last updateAnswer, code int) {
 	u.t.Helper()
-	r, err := u.b.Exec(u.t.Context(), testhost.Command{Args: args})
+	r, err := u.b.Exec(u.t.Context(), testhost.Command{Args: args, Stdout: u.watch})
 	if err != nil {
 		u.t.Fatal(err)
 	}
@@ -193,32 +253,37 @@ func (u *updates) offer(f failing) (got updateAnswer, code int, version string) 
 		if f.spoil != nil {
 			undo = f.spoil()
 		}
-		got, code = u.apply(file)
+		got, code = u.apply(file, f.args...)
 		undo()
-		if n == tries || !got.tooBusy() || f.reason == overBudget {
+		if n == tries || !got.tooBusy() || slices.Contains(got.reasons(), f.reason) {
 			return got, code, version
 		}
 		u.t.Logf("%s: the machine was too busy", version)
 	}
 }
 
-const overBudget = "update.over-budget"
-
-// reasons are the ids of an error and of what it consists of.
-func (a updateAnswer) reasons() []string {
-	all := []string{a.ID}
-	for _, p := range a.Problems {
-		all = append(all, p.ID)
+// insist runs a change that needs no release, and again when the machine was too
+// busy.
+func (u *updates) insist(args ...string) (got updateAnswer, code int) {
+	u.t.Helper()
+	for n := 1; ; n++ {
+		got, code = u.run(args...)
+		if n == tries || !got.tooBusy() {
+			return got, code
+		}
+		u.t.Logf("%v: the machine was too busy", args)
 	}
-	return all
 }
-
-func (a updateAnswer) tooBusy() bool { return slices.Contains(a.reasons(), overBudget) }
 
 func (u *updates) good(i int) {
 	u.t.Helper()
-	next := release{migration: fmt.Sprintf("create table next_%d (x integer);", i)}
-	got, code, version := u.offer(failing{release: next})
+	u.takes(release{migration: fmt.Sprintf("create table next_%d (x integer);", i)})
+}
+
+// takes wants a release to be taken.
+func (u *updates) takes(next release, args ...string) {
+	u.t.Helper()
+	got, code, version := u.offer(failing{release: next, args: args})
 	if code != 0 || got.Outcome != "committed" {
 		u.t.Fatalf("update to %s: code %d, %+v", version, code, got)
 	}
@@ -241,18 +306,23 @@ type failing struct {
 	release release
 	reason  string
 	spoil   func() (undo func())
+	args    []string // more of the command
 }
 
 func (u *updates) failures() []failing {
-	return []failing{
+	all := []failing{
 		{name: "image missing", release: release{arch: otherArch()}, reason: "stack.bundle.arch"},
 		{name: "never healthy", release: release{replace: map[string]string{"health: /healthz": "health: /no-such-page"}}, reason: overBudget},
 		{name: "crash loop", release: release{replace: map[string]string{"    image: coop": "    image: coop\n    command: [no-such-verb]"}}, reason: "engine.ended"},
 		{name: "probe fails", release: release{replace: map[string]string{"path: /shops,": "path: /no-such-page,"}}, reason: "update.probe"},
 		{name: "migration fails half-way", release: release{migration: "create table half (x integer);\ninsert into no_such_table values (1);"}, reason: "migrate.failed"},
 		{name: "rows lost", release: release{migration: "delete from postings where id = (select max(id) from postings);"}, reason: "update.fact"},
-		{name: "no room", release: release{}, reason: "update.no-room", spoil: u.fillDisk},
+		{name: "no memory", release: release{replace: map[string]string{"needs: {": "needs: {memory: 900G, disk: 1G} # "}}, reason: "update.no-memory"},
 	}
+	if u.releases.postgres {
+		return all // nothing but a full disk would do, and that is the build machine's
+	}
+	return append(all, failing{name: "no room", release: release{}, reason: "update.no-room", spoil: u.fillDisk})
 }
 
 // fails wants a release to be put back: the same version, the same data, no
@@ -263,6 +333,7 @@ func (u *updates) fails(f failing) {
 	if err != nil {
 		u.t.Fatal(err)
 	}
+	data := u.databases()
 	got, code, version := u.offer(f)
 	if code == 0 || got.Type != "error" {
 		u.t.Errorf("%s (%s): code %d, %+v", f.name, version, code, got)
@@ -277,13 +348,36 @@ func (u *updates) fails(f failing) {
 		u.t.Errorf("%s: %v", f.name, err)
 	}
 	u.oneGeneration(f.name)
+	if now := u.databases(); now != data {
+		u.t.Errorf("%s: the server has the databases %q and had %q", f.name, now, data)
+	}
+}
+
+// databases are those that a server of the stack's own has, one for each generation.
+func (u *updates) databases() string {
+	u.t.Helper()
+	if !u.releases.postgres {
+		return ""
+	}
+	id, err := u.b.Output(u.t.Context(), "docker", "ps", "--quiet", "--filter", "label=coop.rochdale.stack=delivery", "--filter", "label=coop.rochdale.service=db")
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	const ask = `read -r PGPASSWORD </run/secrets/database-password || true
+export PGPASSWORD
+exec psql -h 127.0.0.1 -U coop -d postgres -XAt -c "select datname from pg_database where datname like 'coop%' order by oid"`
+	out, err := u.b.Output(u.t.Context(), "docker", "exec", strings.TrimSpace(id), "sh", "-c", ask)
+	if err != nil || out == "" {
+		u.t.Fatalf("the databases are %q, %v", out, err)
+	}
+	return out
 }
 
 // oneGeneration wants nothing to be left of the attempt: containers and data.
 func (u *updates) oneGeneration(name string) {
 	u.t.Helper()
 	out, err := u.b.Output(u.t.Context(), "docker", "ps", "-a", "-q", "--filter", "label=coop.rochdale.stack=delivery")
-	if n := len(strings.Fields(out)); err != nil || n != 1 {
+	if n := len(strings.Fields(out)); err != nil || n != u.releases.containers() {
 		u.t.Errorf("%s: %d containers are there, %v", name, n, err)
 	}
 }
@@ -317,33 +411,60 @@ func (u *updates) fillDisk() (undo func()) {
 	}
 }
 
-// postponed holds a slow upload open: the update must leave it alone.
-func (u *updates) postponed() {
+// postponed holds a slow upload open: the update must leave it alone, and is taken
+// when nobody is in its way.
+func (u *updates) postponed(next release) {
 	u.t.Helper()
-	var up *upload
+	var cutOff error
 	hold := func() (undo func()) {
-		var err error
-		if up, err = u.slowUpload(); err != nil {
-			u.t.Fatal(err)
-		}
-		return func() { up.failed = up.finish() }
+		finish := u.uploadAt("room")
+		return func() { cutOff = finish() }
 	}
-	got, code, version := u.offer(failing{spoil: hold})
-	if code == 0 || got.ID != "update.postponed" {
+	got, code, version := u.offer(failing{release: next, reason: postponed, spoil: hold})
+	if code == 0 || got.ID != postponed {
 		u.t.Errorf("an update while somebody uploads: code %d, %+v", code, got)
 	}
-	if up.failed != nil {
-		u.t.Errorf("the upload was cut off: %v", up.failed)
+	if cutOff != nil {
+		u.t.Errorf("the upload was cut off: %v", cutOff)
 	}
 	// Nothing is wrong with the release: it may be taken afterwards.
 	got, code = u.apply(u.releases.file(version))
 	if got.tooBusy() {
-		got, code, version = u.offer(failing{})
+		got, code, version = u.offer(failing{release: next})
 	}
 	if code != 0 {
 		u.t.Errorf("the same update afterwards: code %d, %+v", code, got)
 	}
+	u.releases.took(next)
 	u.nowRuns(version)
+}
+
+// uploadAt begins a slow upload when an update comes to the step: the platform waits
+// 20 s for one, and what comes before the gate closes may take longer. finish is for
+// when the update has ended.
+func (u *updates) uploadAt(step string) (finish func() error) {
+	seen := &sight{of: fmt.Appendf(nil, `"plan":"stack-update","step":%q`, step), there: make(chan struct{})}
+	u.watch = seen
+	over := make(chan struct{})
+	err := fmt.Errorf("the update never came to the step %s", step)
+	var up *upload
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		select {
+		case <-seen.there:
+			up, err = u.slowUpload()
+		case <-over:
+		}
+	})
+	return func() error {
+		u.watch = nil
+		close(over)
+		wait.Wait()
+		if err != nil {
+			return err
+		}
+		return up.finish()
+	}
 }
 
 // stones takes a release that can be reached only through another: both lie in a
@@ -385,7 +506,7 @@ func (u *updates) stonePath(folder string) (newest, version string) {
 }
 
 // back returns to the release before.
-func (u *updates) back() {
+func (u *updates) back(args ...string) {
 	u.t.Helper()
 	var loss struct {
 		To struct {
@@ -396,17 +517,75 @@ func (u *updates) back() {
 	if err = errors.Join(err, json.Unmarshal([]byte(out), &loss)); err != nil {
 		u.t.Fatal(err)
 	}
-	if got, code := u.run("rochdale", "update", "rollback", "--yes", "--json"); code != 0 || got.Outcome != "committed" {
+	got, code := u.insist(append([]string{"rochdale", "update", "rollback", "--yes", "--json"}, args...)...)
+	if code != 0 || got.Outcome != "committed" {
 		u.t.Errorf("a way back: code %d, %+v", code, got)
 	}
 	u.nowRuns(loss.To.Version)
 }
 
-// upload is a request whose body comes slowly.
-type upload struct {
-	conn   *tls.Conn
-	failed error // why it was not answered as it should be
+// saved makes a copy of the data, proves it, returns to the release before and from
+// there to the copy, which has all that was ordered until then.
+func (u *updates) saved(ctx context.Context) {
+	u.t.Helper()
+	c := &copies{t: u.t, b: u.b, o: u.o}
+	c.must("backup", "run")
+	c.must("backup", "drill")
+	l := c.list("box")
+	if !l.Backups.LastDrill.OK || l.newest("box", "full") == "" {
+		u.t.Errorf("the drill: %+v", l)
+	}
+	u.t.Logf("a drill took %.1f s", l.Backups.LastDrill.Duration)
+	u.oneGeneration("drill")
+	o := u.o
+	o.JoinPath, o.Admin, o.Unique = "", u.receipt.Admin, "later"
+	later, err := walk.Order(ctx, o)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.load.Start(u.t.Context())
+	u.back()
+	got, code := u.insist("rochdale", "restore", "--at", l.newest("box", "full"), "--yes", "--json")
+	if code != 0 || got.Outcome != "committed" {
+		u.t.Errorf("a restore: code %d, %+v", code, got)
+	}
+	counts := u.load.Stop()
+	u.t.Logf("a way back and a restore: %s", counts)
+	if counts.Failed > 0 || counts.Requests < 30 {
+		u.t.Errorf("%s", counts)
+	}
+	if err := errors.Join(u.scribe.Check(ctx), walk.Verify(ctx, u.o, u.receipt)); err != nil {
+		u.t.Errorf("what was saved: %v", err)
+	}
+	if err := walk.Verify(ctx, o, later); err == nil {
+		u.t.Error("what was ordered after the copy is there, too")
+	}
+	u.oneGeneration("restore")
 }
+
+// anotherServer takes a release whose server does not start, one whose server does,
+// and the way back from there. Each server goes on with the files of the one before.
+func (u *updates) anotherServer(ctx context.Context) {
+	u.t.Helper()
+	window := []string{"--window", "2m"}
+	u.fails(failing{
+		name: "another server ends", reason: "engine.ended", args: window,
+		release: release{replace: map[string]string{"    image: db": "    image: db\n    entrypoint: [/bin/sh, -c, exit 3]"}},
+	})
+	u.takes(release{replace: map[string]string{"mem_limit: 256M": "mem_limit: 272M"}}, window...)
+	if err := walk.Verify(ctx, u.o, u.receipt); err != nil {
+		u.t.Errorf("on another server: %v", err)
+	}
+	u.oneGeneration("another server")
+	u.back(window...)
+	if err := walk.Verify(ctx, u.o, u.receipt); err != nil {
+		u.t.Errorf("on the server before: %v", err)
+	}
+	u.oneGeneration("the server before")
+}
+
+// upload is a request whose body comes slowly.
+type upload struct{ conn *tls.Conn }
 
 const uploadBody = "lang=fr&back=%2Fsign-in"
 
@@ -423,7 +602,7 @@ func (u *updates) slowUpload() (*upload, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &upload{conn: conn.(*tls.Conn)}, nil
+	return &upload{conn.(*tls.Conn)}, nil
 }
 
 // finish sends the rest, and wants the answer.

@@ -30,6 +30,9 @@ type Options struct {
 	Domain string // empty: [Domain]
 	// Binary is the rochdale binary on the build machine.
 	Binary string
+	// Bundle is a file on the build machine that the stack comes from; empty: the
+	// binary.
+	Bundle string
 	// Arm64 boots an emulated arm64 machine with its own kernel instead.
 	Arm64 bool
 	// From is a saved root to start from instead of a bare Debian.
@@ -50,6 +53,7 @@ type Box struct {
 	CA     *acmetest.Authority
 	Domain string
 	ownCA  bool
+	bundle string // in the machine; empty: none was brought
 }
 
 // Machine is what a box runs on: a container of the build machine's kernel, or
@@ -94,7 +98,7 @@ func Boot(ctx context.Context, o Options) (_ *Box, err error) {
 		return nil, err
 	}
 	b.CA.SetName(b.Domain, b.IP)
-	return b, b.bring(ctx, o.Binary)
+	return b, b.bring(ctx, o)
 }
 
 func (b *Box) boot(ctx context.Context, o Options) error {
@@ -136,9 +140,15 @@ func (b *Box) authority(ctx context.Context) (err error) {
 	return nil
 }
 
-func (b *Box) bring(ctx context.Context, binary string) error {
-	if err := b.CopyIn(ctx, binary, Program, 0o755); err != nil {
+func (b *Box) bring(ctx context.Context, o Options) error {
+	if err := b.CopyIn(ctx, o.Binary, Program, 0o755); err != nil {
 		return err
+	}
+	if o.Bundle != "" {
+		b.bundle = "/root/first.bundle"
+		if err := b.CopyIn(ctx, o.Bundle, b.bundle, 0o644); err != nil {
+			return err
+		}
 	}
 	return b.WriteFile(ctx, rootFile, b.CA.TLSRootPEM(), 0o644)
 }
@@ -160,6 +170,9 @@ func (b *Box) InstallArgs(extra ...string) []string {
 	args := []string{
 		Program, "install", "--stack", "delivery", "--domain", b.Domain, "--email", "ada@" + b.Domain,
 		"--acme-ca", b.CA.DirectoryURL(), "--acme-root", rootFile, "--yes", "--no-input",
+	}
+	if b.bundle != "" {
+		args = append(args, "--bundle", b.bundle)
 	}
 	return append(args, extra...)
 }
