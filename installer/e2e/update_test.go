@@ -68,23 +68,16 @@ func (a updateAnswer) tooBusy() bool {
 // TestUpdates takes the stack from release to release under load, good ones and
 // ones that fail in every way, and counts: no request fails, no acknowledged write
 // is lost, and nothing is ever half. `make torture` does a hundred good ones and
-// each of those that fail three times.
+// each of those that fail four times.
 func TestUpdates(t *testing.T) {
 	ctx := within(t, 3*time.Hour)
 	u := newUpdates(t, ctx, box.Options{}, newReleases(t))
-	good := 2
+	good, failures := 2, u.failures()
 	if torture() {
-		good, u.runs = 100, 3
+		good, failures = many, slices.Repeat(failures, manyTimes)
 	}
 	u.begin(ctx)
-	for i := range good {
-		u.good(i)
-	}
-	for range u.runs {
-		for _, f := range u.failures() {
-			u.fails(f)
-		}
-	}
+	u.each(good, failures)
 	u.postponed(release{})
 	u.stones()
 	u.end(ctx)
@@ -94,28 +87,24 @@ func TestUpdates(t *testing.T) {
 
 // TestUpdatesPostgres does the same to the stack with its rows in a server, and
 // saves, proves and restores them. A short run takes one good release and two that
-// fail, by chance; `make torture` takes every kind, twenty good ones more, and one
-// that can be reached only through another. The last ones bring another server, which
+// fail, by chance; `make torture` takes as many as [TestUpdates], and one that can
+// be reached only through another. The last ones bring another server, which
 // is a matter of a maintenance window.
 func TestUpdatesPostgres(t *testing.T) {
 	ctx := within(t, 3*time.Hour)
 	r := releasesOf(t, onPostgres(t))
 	first, _ := r.next(release{})
 	u := newUpdates(t, ctx, box.Options{Bundle: first}, r)
-	good, failures := 20, u.failures()
-	if !torture() {
-		good = 0
+	good, failures := 0, u.failures()
+	if torture() {
+		good, failures = many, slices.Repeat(failures, manyTimes)
+	} else {
 		seeded(t).Shuffle(len(failures), func(i, j int) { failures[i], failures[j] = failures[j], failures[i] })
 		failures = failures[:2]
 	}
 	u.begin(ctx)
 	u.postponed(release{migration: "create table later (x integer);"})
-	for i := range good {
-		u.good(i)
-	}
-	for _, f := range failures {
-		u.fails(f)
-	}
+	u.each(good, failures)
 	if torture() {
 		u.stones()
 	}
@@ -123,6 +112,20 @@ func TestUpdatesPostgres(t *testing.T) {
 	u.saved(ctx)
 	u.anotherServer(ctx)
 	healthy(t, u.b)
+}
+
+// What `make torture` takes: good releases, and every kind of those that fail.
+const many, manyTimes = 100, 4
+
+// each takes the good releases, and then those that fail.
+func (u *updates) each(good int, failures []failing) {
+	u.t.Helper()
+	for i := range good {
+		u.good(i)
+	}
+	for _, f := range failures {
+		u.fails(f)
+	}
 }
 
 // newUpdates installs a box with a release, and sells once on it.
@@ -136,7 +139,7 @@ func newUpdates(t *testing.T, ctx context.Context, o box.Options, r *releases) *
 	if err := b.WaitHTTPS(ctx); err != nil {
 		t.Fatal(err)
 	}
-	u := &updates{t: t, b: b, releases: r, runs: 1}
+	u := &updates{t: t, b: b, releases: r}
 	u.o = walk.Options{BaseURL: b.URL(), Transport: b.Transport(), JoinPath: b.JoinPath(done.AdminLink), Unique: "first"}
 	if u.receipt, err = walk.Order(ctx, u.o); err != nil {
 		t.Fatal(err)
@@ -151,7 +154,6 @@ type updates struct {
 	releases *releases
 	receipt  walk.Receipt
 	o        walk.Options
-	runs     int
 	watch    io.Writer // sees what commands print as it appears; may be nil
 	load     *box.Load
 	scribe   *walk.Scribe
