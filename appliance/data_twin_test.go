@@ -30,6 +30,8 @@ type dataTwin struct {
 	err    error
 	halted int
 	loads  map[string]int64 // the facts of a generation that was loaded; nil: as they were
+	// snapshots is asked before each snapshot of databases.
+	snapshots func(appliance.DataPlace) error
 }
 
 var _ appliance.Data = (*dataTwin)(nil)
@@ -92,6 +94,11 @@ func (d *dataTwin) Facts(_ context.Context, at appliance.DataPlace, facts map[st
 }
 
 func (d *dataTwin) Snapshot(ctx context.Context, at appliance.DataPlace, into string, facts map[string]stacks.Fact) (appliance.Snapshot, error) {
+	if d.snapshots != nil {
+		if err := d.snapshots(at); err != nil {
+			return appliance.Snapshot{}, err
+		}
+	}
 	got, err := d.Facts(ctx, at, facts)
 	if err != nil {
 		return appliance.Snapshot{}, err
