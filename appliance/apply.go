@@ -175,9 +175,13 @@ func newestGeneration(dir string) (newest int64, err error) {
 }
 
 // databases starts the services that others keep their rows in, so that they
-// can be migrated before anything else runs.
+// can be migrated before anything else runs. What is parked of them is not the newest
+// any more from here on, whatever becomes of the start.
 func (s *start) databases(ctx context.Context, _ step.Report) error {
-	return s.ensure(ctx, s.c, isShared)
+	if err := s.ensure(ctx, s.c, isShared); err != nil {
+		return err
+	}
+	return s.unpark(s.c.release.Stack)
 }
 
 func (s *start) migrate(ctx context.Context, report step.Report) error {

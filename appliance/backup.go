@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,7 @@ type BackupManifest struct {
 	Kind    BackupKind `json:"kind"`
 	Version string     `json:"version"` // of Rochdale
 	Made    time.Time  `json:"made"`
-	// Stacks are all that ran, by name.
+	// Stacks are all that are here, by name, those that are stopped too.
 	Stacks map[string]StackBackup `json:"stacks"`
 }
 
@@ -147,6 +148,8 @@ type staged struct {
 	excludes []string
 	force    bool              // read every file again
 	prints   map[string]string // of the databases, by stack, before they were copied
+	// without are stopped stacks that could not be put into the snapshot, and why.
+	without map[string]Message
 }
 
 // stage lays out everything that a snapshot needs and that can not be read where
@@ -158,7 +161,7 @@ func (d *Daemon) stage(ctx context.Context, kind BackupKind) (staged, error) {
 	}
 	s := staged{
 		manifest: BackupManifest{Schema: manifestSchema, Kind: kind, Version: Version(), Made: time.Now().UTC(), Stacks: map[string]StackBackup{}},
-		paths:    []string{dir, d.Paths.ConfigDir(), d.Paths.Edge()}, prints: map[string]string{},
+		paths:    []string{dir, d.Paths.ConfigDir(), d.Paths.Edge()}, prints: map[string]string{}, without: map[string]Message{},
 	}
 	if err := d.Store.CopyTo(ctx, filepath.Join(dir, "state.db")); err != nil {
 		return s, err
@@ -181,25 +184,30 @@ func (d *Daemon) stage(ctx context.Context, kind BackupKind) (staged, error) {
 }
 
 // stageStack adds one stack. A stack that was changed while its databases were
-// copied is copied again: its snapshot must be of what its row says.
+// copied is copied again: its snapshot must be of what its row says. One that is
+// stopped and can not be copied keeps no other from being saved, and is told of.
 func (d *Daemon) stageStack(ctx context.Context, s *staged, row Release) error {
-	if row.Stopped {
-		return nil // its last snapshot is as good as a new one
-	}
 	for {
 		if err := d.lanes.settled(ctx, row.Stack, waitForSwitch); err != nil {
 			return err
+		}
+		if row.Stopped {
+			s.prints[row.Stack] = d.stoppedPrint(row)
 		}
 		one, err := d.snapshotStack(ctx, s, row)
 		now, ok, rowErr := d.Store.Release(ctx, row.Stack)
 		switch {
 		case rowErr != nil:
 			return rowErr
-		case !ok || now.Stopped:
+		case !ok:
 			return nil
-		case now.Digest != row.Digest || now.Generation != row.Generation:
+		case now.Digest != row.Digest || now.Generation != row.Generation || now.Stopped != row.Stopped:
 			row = now
 			continue
+		case err != nil && row.Stopped && ctx.Err() == nil:
+			d.Log.Warn("a stopped stack is not in the snapshot", "stack", row.Stack, "error", err)
+			s.without[row.Stack] = MessageOf(err)
+			return nil
 		case err != nil:
 			return err
 		}
@@ -213,22 +221,14 @@ func (d *Daemon) snapshotStack(ctx context.Context, s *staged, row Release) (one
 	if err != nil {
 		return one, err
 	}
-	c, err := d.crew(ctx, row, b)
-	if err != nil {
-		return one, err
-	}
-	place, err := d.dataPlace(ctx, c)
-	if err != nil {
-		return one, err
-	}
+	c, user := &crew{release: row, bundle: b, paths: d.Paths}, b.Stack.Manifest.User
 	frame := filepath.Join(d.Paths.Stage(s.manifest.Kind), "stacks", row.Stack)
 	into := filepath.Join(frame, "databases")
-	if err := errors.Join(d.files.MkdirAll(frame, rootOnly()), d.files.MkdirAll(into, stackOnly(place.User))); err != nil {
+	if err := errors.Join(os.RemoveAll(into), d.files.MkdirAll(frame, rootOnly()), d.files.MkdirAll(into, stackOnly(user))); err != nil {
 		return one, err
 	}
-	one = StackBackup{Release: row, User: place.User, Bundle: b.Folder, Secrets: d.Paths.Secrets(row.Stack), Database: into}
-	s.prints[row.Stack] = fingerprint(row, place)
-	if one.Data, err = d.Data.Snapshot(ctx, place, into, b.Stack.Manifest.Facts); err != nil {
+	one = StackBackup{Release: row, User: user, Bundle: b.Folder, Secrets: d.Paths.Secrets(row.Stack), Database: into}
+	if one.Data, err = d.snapshotDatabases(ctx, s, c, into); err != nil {
 		return one, err
 	}
 	s.paths = append(s.paths, one.Bundle, one.Secrets)
@@ -236,6 +236,22 @@ func (d *Daemon) snapshotStack(ctx context.Context, s *staged, row Release) (one
 		one.Volumes = s.addVolumes(c)
 	}
 	return one, nil
+}
+
+// snapshotDatabases copies the databases of a stack into a folder of the stage.
+func (d *Daemon) snapshotDatabases(ctx context.Context, s *staged, c *crew, into string) (Snapshot, error) {
+	row := c.release
+	if row.Stopped && c.postgres() {
+		return d.stageParked(row, into)
+	}
+	place, err := d.dataPlace(ctx, c)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	if !row.Stopped {
+		s.prints[row.Stack] = fingerprint(row, place)
+	}
+	return d.Data.Snapshot(ctx, place, into, c.bundle.Stack.Manifest.Facts)
 }
 
 // addVolumes adds the plain files of a stack: everything in its volumes but the
@@ -285,8 +301,9 @@ func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (Back
 		if err := d.mayWrite(ctx, r); err != nil {
 			return err
 		}
+		run.Without = s.without
 		saved, err := d.Vault.Backup(ctx, r, backups.Backup{
-			Paths: s.paths, Excludes: s.excludes, Tags: []string{kindTag(s.manifest.Kind)}, Time: s.manifest.Made, Force: s.force,
+			Paths: s.paths, Excludes: s.excludes, Tags: s.tags(), Time: s.manifest.Made, Force: s.force,
 		})
 		run.Snapshot, run.Bytes = saved.SnapshotID, saved.BytesAdded
 		return err
@@ -331,6 +348,20 @@ func (d *Daemon) hadSnapshots(ctx context.Context, repository string) (bool, err
 
 // kindTag marks a snapshot with its kind.
 func kindTag(k BackupKind) string { return "kind:" + string(k) }
+
+// withoutTag marks a snapshot that a stack should be in and is not.
+func withoutTag(stack string) string { return "without:" + stack }
+
+// tags are the kind, and each stack that should be in the snapshot and is not. Old
+// snapshots are forgotten among those with the same tags: while a stack is in no new
+// snapshot none with it comes after the last ones that have it, and so those stay.
+func (s staged) tags() []string {
+	all := []string{kindTag(s.manifest.Kind)}
+	for _, stack := range slices.Sorted(maps.Keys(s.without)) {
+		all = append(all, withoutTag(stack))
+	}
+	return all
+}
 
 // ran does something to a repository and keeps how it ended. What the daemon's
 // own end interrupted has not ended.

@@ -124,7 +124,7 @@ func (d *Daemon) backupFindings(ctx context.Context) []Finding {
 	if !offsite {
 		all = append(all, Finding{Message: Message{ID: "backup.no-offsite"}, Severity: Notice})
 	}
-	return slices.Concat(all, d.damageFindings(ctx), d.drillFindings(ctx, rows))
+	return slices.Concat(all, d.stoppedFindings(ctx, rows), d.damageFindings(ctx), d.drillFindings(ctx, rows))
 }
 
 func (r RepositoryStatus) findings(since time.Time) []Finding {

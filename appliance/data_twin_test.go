@@ -34,6 +34,8 @@ type dataTwin struct {
 	halted int
 	asked  []map[string]stacks.Fact // by themselves: each time takes a child
 	loads  map[string]int64         // the facts of a generation that was loaded; nil: as they were
+	// snapshots is asked before each snapshot of databases.
+	snapshots func(appliance.DataPlace) error
 }
 
 var _ appliance.Data = (*dataTwin)(nil)
@@ -118,6 +120,11 @@ func (d *dataTwin) children() (names []string) {
 }
 
 func (d *dataTwin) Snapshot(_ context.Context, at appliance.DataPlace, into string, facts map[string]stacks.Fact) (appliance.Snapshot, error) {
+	if d.snapshots != nil {
+		if err := d.snapshots(at); err != nil {
+			return appliance.Snapshot{}, err
+		}
+	}
 	got, err := d.measure(at.Generation, facts)
 	if err != nil {
 		return appliance.Snapshot{}, err

@@ -39,6 +39,7 @@ func (d *Daemon) prints(ctx context.Context) (map[string]string, error) {
 	all := map[string]string{}
 	for _, row := range rows {
 		if row.Stopped {
+			all[row.Stack] = d.stoppedPrint(row)
 			continue
 		}
 		b, err := d.openBundle(ctx, row)

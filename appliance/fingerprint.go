@@ -33,6 +33,16 @@ func (d *dumped) same(prints map[string]string) bool {
 	return d.prints != nil && maps.Equal(d.prints, prints) && !slices.Contains(slices.Collect(maps.Values(prints)), "")
 }
 
+// stoppedPrint is that of a stack that is stopped: nobody writes to it, but its
+// databases may come to be parked.
+func (d *Daemon) stoppedPrint(row Release) string {
+	parked := int64(0)
+	if info, err := os.Stat(d.Paths.ParkedRecord(row.Stack)); err == nil {
+		parked = info.ModTime().UnixNano()
+	}
+	return fmt.Sprintf("stopped %s %d %d", row.Digest, row.Generation, parked)
+}
+
 // fingerprint changes whenever a database of the release did. It is empty for a
 // stack with a database server: only the server could tell.
 func fingerprint(row Release, at DataPlace) string {

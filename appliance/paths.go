@@ -78,6 +78,20 @@ func (p Paths) Stage(kind BackupKind) string {
 	return filepath.Join(p.Backups(), "stage", string(kind))
 }
 
+// Parked holds the last dump of the databases of a stack that is stopped; see park.
+// It is on the file system of Stage, which has second names of its files.
+func (p Paths) Parked(stack string) string { return filepath.Join(p.Backups(), "stopped", stack) }
+
+// ParkedDatabases are the dumps in Parked, and ParkedRecord says what they are.
+func (p Paths) ParkedDatabases(stack string) string {
+	return filepath.Join(p.Parked(stack), "databases")
+}
+
+// ParkedRecord says what is in ParkedDatabases.
+func (p Paths) ParkedRecord(stack string) string {
+	return filepath.Join(p.Parked(stack), "parked.json")
+}
+
 // BoxRepository is the repository on the box itself.
 func (p Paths) BoxRepository() string { return filepath.Join(p.Backups(), "box") }
 

@@ -52,7 +52,9 @@ type BackupRun struct {
 	// Bytes were added to the repository, or restored.
 	Bytes  int64           `json:"bytes,omitempty"`
 	Health *backups.Health `json:"health,omitempty"` // after a check
-	Drill  *Drill          `json:"drill,omitempty"`
+	// Without are the stopped stacks that could not be put into the snapshot, and why.
+	Without map[string]Message `json:"without,omitempty"`
+	Drill   *Drill             `json:"drill,omitempty"`
 }
 
 // Drill is the evidence of a restore that was tried out.

@@ -24,7 +24,7 @@ type RecoverRequest struct {
 
 // Recover starts a stack on a machine that has none of this name yet, with its
 // release and its data both from a snapshot. A stack that was recovered before is
-// only started.
+// only started. One that was stopped gets its data back and stays stopped.
 func (d *Daemon) Recover(ctx context.Context, r RecoverRequest, watch func(step.Event)) (Release, error) {
 	if err := d.configured(r.Stack); err != nil {
 		return Release{}, err
@@ -55,12 +55,34 @@ func (d *Daemon) recoverOperation(r RecoverRequest) operation {
 		{ID: "database", Do: w.databases},
 		{ID: "load", Done: w.there, Do: w.load, Estimate: 5 * time.Second},
 		{ID: "facts", Done: w.there, Do: w.compare},
-		{ID: "migrate", Do: w.migrate},
-		{ID: "start", Do: w.start.start, Estimate: 3 * time.Second},
+		{ID: "migrate", Do: w.awake(w.migrate)},
+		{ID: "start", Do: w.awake(w.start.start), Estimate: 3 * time.Second},
 		{ID: "commit", Do: w.commit},
-		{ID: "route", Do: w.route},
-		{ID: "certificate", Do: w.certificate, Estimate: 10 * time.Second},
+		{ID: "route", Do: w.awake(w.route)},
+		{ID: "certificate", Do: w.awake(w.certificate), Estimate: 10 * time.Second},
 	}}}
+}
+
+// awake leaves a step out for a stack that was stopped.
+func (w *recovering) awake(do func(context.Context, step.Report) error) func(context.Context, step.Report) error {
+	return func(ctx context.Context, report step.Report) error {
+		if w.c.release.Stopped {
+			return nil
+		}
+		return do(ctx, report)
+	}
+}
+
+// commit is that of a start, but for a stack that was stopped: the row keeps it so.
+func (w *recovering) commit(ctx context.Context, report step.Report) error {
+	r := &w.c.release
+	if !r.Stopped {
+		return w.start.commit(ctx, report)
+	}
+	if r.Committed.IsZero() {
+		r.Committed, r.Settings = time.Now().UTC(), w.c.settings()
+	}
+	return w.Store.Commit(ctx, *r)
 }
 
 func (w *recovering) restored() string { return w.Paths.Restored(w.request.Stack, "recovery") }
@@ -91,7 +113,8 @@ func (w *recovering) unpackTaken(ctx context.Context, _ step.Report) error {
 		return err
 	}
 	if !ok {
-		row = Release{Stack: w.request.Stack, Digest: w.took.Release.Digest, Version: w.took.Release.Version}
+		was := w.took.Release
+		row = Release{Stack: w.request.Stack, Digest: was.Digest, Version: was.Version, Stopped: was.Stopped}
 		if err := w.bringBundle(row); err != nil {
 			return err
 		}
@@ -187,7 +210,13 @@ func (w *recovering) compare(ctx context.Context, _ step.Report) error {
 	return t.judgeFacts(asMeasured(facts), after)
 }
 
-// over removes what was laid out. A recovery that failed leaves no container.
+// over removes what was laid out. A recovery that failed leaves no container, and
+// neither does one of a stack that was stopped.
 func (w *recovering) over(ctx context.Context, failed error) error {
-	return errors.Join(w.ended(ctx, failed), os.RemoveAll(w.restored()))
+	err := errors.Join(w.ended(ctx, failed), os.RemoveAll(w.restored()))
+	if failed != nil || !w.c.release.Stopped {
+		return err
+	}
+	x := &removal{Daemon: w.Daemon, stack: w.request.Stack}
+	return errors.Join(err, x.putAway(ctx))
 }

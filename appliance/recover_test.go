@@ -37,32 +37,38 @@ func lost(t *testing.T, test func(t *testing.T, b *bench, p appliance.RescuePoin
 		if err := backup(d, appliance.BackupDump); err != nil {
 			t.Fatal(err)
 		}
-		b.stop()
-		for _, gone := range []string{b.paths.Var(), b.paths.ConfigDir()} {
-			if err := os.RemoveAll(gone); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, dir := range []string{b.paths.ConfigDir(), b.paths.Var()} {
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
-		b.engine = newEngineTwin()
-		b.edge = &edgeTwin{}
-		b.vault.lose("box")
-		b.shelf.forget("box")
-		b.data.set(2, map[string]int64{"orders": 12})
-		b.writeConfig(offsiteConfig)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(b.paths.RepositoryPassword("offsite")), 0o700), os.WriteFile(b.paths.RepositoryPassword("offsite"), []byte("x\n"), 0o600)); err != nil {
-			t.Fatal(err)
-		}
+		b.lose()
 		p, err := b.rescue(t).Find(t.Context())
 		if err != nil || p.Repository != "offsite" || p.Files == "" || p.Files == p.Snapshot {
 			t.Fatalf("%+v, %v", p, err)
 		}
 		test(t, b, p)
 	})
+}
+
+// lose makes the machine a bare one, which can reach the offsite repository.
+func (b *bench) lose() {
+	b.t.Helper()
+	b.stop()
+	for _, gone := range []string{b.paths.Var(), b.paths.ConfigDir()} {
+		if err := os.RemoveAll(gone); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{b.paths.ConfigDir(), b.paths.Var()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	b.engine = newEngineTwin()
+	b.edge = &edgeTwin{}
+	b.vault.lose("box")
+	b.shelf.forget("box")
+	b.data.set(2, map[string]int64{"orders": 12})
+	b.writeConfig(offsiteConfig)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(b.paths.RepositoryPassword("offsite")), 0o700), os.WriteFile(b.paths.RepositoryPassword("offsite"), []byte("x\n"), 0o600)); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *bench) rescue(t *testing.T) appliance.Rescue {

@@ -229,6 +229,10 @@ func (d *Daemon) layOutFiles(ctx context.Context, r backups.Repository, l layout
 		return nil
 	}
 	if l.Files != l.Snapshot {
+		var err error
+		if l.Files, err = d.filesWith(ctx, r, l); err != nil || l.Files == "" {
+			return err
+		}
 		m, err := d.manifestOf(ctx, r, l.Files, l.Into+laidOutFiles)
 		if err != nil {
 			return err
@@ -241,6 +245,25 @@ func (d *Daemon) layOutFiles(ctx context.Context, r backups.Repository, l layout
 	}
 	_, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: l.Files, Target: l.Into, Include: include})
 	return readable(err)
+}
+
+// filesWith is the whole snapshot that the plain files of the stack come from: of those
+// that are not younger than the one that was chosen, the newest that is not without it.
+func (d *Daemon) filesWith(ctx context.Context, r backups.Repository, l layout) (string, error) {
+	all, err := d.Vault.Snapshots(ctx, r, kindTag(BackupFull))
+	if err != nil {
+		return "", readable(err)
+	}
+	i := slices.IndexFunc(all, func(s backups.Snapshot) bool { return s.ID == l.Files })
+	if i < 0 {
+		return l.Files, nil // asking for it says what is wrong
+	}
+	for _, s := range all[i:] {
+		if !slices.Contains(s.Tags, withoutTag(l.Stack)) {
+			return s.ID, nil
+		}
+	}
+	return "", nil
 }
 
 // manifestOf reads what a snapshot holds, by way of a folder that it leaves gone.

@@ -105,6 +105,26 @@ func TestForget(t *testing.T) {
 	pruneGivesBack(t, d, r)
 }
 
+// TestForgetCountsEachSetOfTagsApart: however many snapshots without something come
+// later, the last ones with it stay.
+func TestForgetCountsEachSetOfTagsApart(t *testing.T) {
+	t.Parallel()
+	d, r := ground(t)
+	small := filepath.Join(source(), "a", "file1")
+	now := time.Now().UTC().Truncate(24 * time.Hour).Add(-time.Minute)
+	made := func(days int, tags ...string) string {
+		return backup(t, d, r, backups.Backup{Paths: []string{small}, Tags: tags, Time: now.Add(-time.Duration(days) * 24 * time.Hour)}).SnapshotID
+	}
+	old, last := made(403, "kind"), made(400, "kind")
+	for days := range 3 {
+		made(days, "kind", "without:rides")
+	}
+	f, err := d.Forget(t.Context(), r, backups.Retention{Daily: 2 * 24 * time.Hour, Last: 1}, "kind")
+	if err != nil || slices.Contains(f.Removed, last) || !slices.Contains(f.Removed, old) {
+		t.Errorf("forgot %v; %s should go and %s should stay; %v", f.Removed, old, last, err)
+	}
+}
+
 func pruneGivesBack(t *testing.T, d *backups.Door, r backups.Repository) {
 	t.Helper()
 	if _, err := d.Forget(t.Context(), r, backups.Retention{Last: 1}, "dump"); err != nil {

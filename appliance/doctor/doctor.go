@@ -102,6 +102,7 @@ func checks() []check {
 	return []check{
 		{"config", configuration},
 		{"disk", disks},
+		{"boot-check", bootCheck},
 		{"memory", memory},
 		{"clock", clock},
 		{"units", units},

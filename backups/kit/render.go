@@ -13,8 +13,13 @@ import (
 	"rochdale/backups/shelf"
 )
 
-// recoverLine is what a person types on the new machine.
-const recoverLine = "rochdale recover --kit " + Name
+// recoverLine is what a person types on the new machine. A program that they brought
+// themselves lies in the folder that they are in, and may have lost the right to run.
+const (
+	recoverLine = "rochdale recover --kit " + Name
+	broughtLine = "chmod +x rochdale"
+	besideLine  = "./" + recoverLine
+)
 
 // maxPlaces is how many addresses fit on a page.
 const maxPlaces = 4
@@ -66,7 +71,7 @@ func (f Frame) view(lang string, p Paper) (view, error) {
 		Box:    f.Box.String(),
 		Lead:   w.say(leadOf(at), "need", at.Need, "of", at.Of),
 		What:   section{w.say("what.head"), w.say("what.text", "box", f.Box.Name)},
-		Keep:   section{w.say("keep.head"), w.say("keep.text")},
+		Keep:   section{w.say("keep.head"), w.say(keepOf(at))},
 		Name:   w.say("keep.name"),
 		Since:  w.say("keep.since"),
 		Lost:   section{Head: w.say("lost.head")},
@@ -99,12 +104,19 @@ func leadOf(p Page) string {
 	}
 }
 
+func keepOf(p Page) string {
+	if p.Of == 1 {
+		return "keep.alone"
+	}
+	return "keep.text"
+}
+
 func (f Frame) steps(w words, p Page) []step {
 	program := step{Text: w.say("lost.program"), Line: f.Install}
-	if f.Install == "" {
-		program = step{Text: w.say("lost.no-line")}
-	}
 	start := step{Text: w.say("lost.recover-one"), Line: recoverLine}
+	if f.Install == "" {
+		program, start.Line = step{Text: w.say("lost.no-line"), Line: broughtLine}, besideLine
+	}
 	if p.Need > 1 {
 		start.Text = w.say("lost.recover-some", "need", p.Need)
 	}

@@ -120,7 +120,8 @@ func TestPagesSayWhatIsNeeded(t *testing.T) {
 			flat := strings.Join(strings.Fields(text), " ")
 			for _, want := range []string{
 				w.say(id, "need", p.Page.Need, "of", p.Page.Of), w.say("lost.no-line"), w.say("lost.copy", "file", Name),
-				w.say("what.text", "box", "Box"), recoverLine, p.Codes[0], p.Codes[CodesPerPage-1],
+				w.say("what.text", "box", "Box"), "./" + recoverLine, broughtLine, p.Codes[0], p.Codes[CodesPerPage-1],
+				w.say(map[bool]string{true: "keep.alone", false: "keep.text"}[p.Page.Of == 1]),
 			} {
 				if !strings.Contains(flat, want) {
 					t.Errorf("%s, %s: no %q in\n%s", lang, id, want, text)

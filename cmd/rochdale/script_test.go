@@ -163,7 +163,14 @@ func (exampleDaemon) Status(context.Context) (appliance.Status, error) {
 	}, nil
 }
 
-func (exampleDaemon) Findings(context.Context) []appliance.Finding { return nil }
+// Findings tell of a second stack, whose database could not be saved.
+func (exampleDaemon) Findings(context.Context) []appliance.Finding {
+	args := appliance.Args("stack", "archive")
+	return []appliance.Finding{
+		{Message: appliance.Message{ID: "backup.stopped", Args: args}, Severity: appliance.Warning},
+		{Message: appliance.Message{ID: "backup.not-parked", Args: args}, Severity: appliance.Warning},
+	}
+}
 
 func (exampleDaemon) Jobs(context.Context, int) ([]appliance.Job, error) {
 	at := time.Date(2027, 1, 31, 18, 0, 0, 0, time.UTC)

@@ -3,11 +3,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"rochdale/appliance"
 	"rochdale/appliance/api"
 )
 
@@ -26,6 +29,22 @@ func newStackRemoveCommand(a *app) *cobra.Command {
 		a.printer.Result(stackAnswer{Schema: 1, Stack: args[0]}, func(w io.Writer) {
 			fmt.Fprintln(w, a.t("cli.stack.removed", "stack", args[0]))
 		})
-		return nil
+		return a.tellUnsaved(c.Context(), client, args[0])
 	})
+}
+
+// tellUnsaved says when the data of a stack that was taken down are in no new snapshot.
+func (a *app) tellUnsaved(ctx context.Context, client *api.Client, stack string) error {
+	all, err := client.Findings(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // it is down, as was wanted; rochdale status tells the rest
+	}
+	all = slices.DeleteFunc(all, func(f appliance.Finding) bool {
+		return f.Args["stack"] != stack || f.ID != "backup.stopped" && f.ID != "backup.not-parked"
+	})
+	if len(all) == 0 {
+		return nil
+	}
+	a.printer.Findings(all)
+	return exit(appliance.ExitWarnings)
 }
