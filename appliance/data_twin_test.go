@@ -33,6 +33,7 @@ type dataTwin struct {
 	err    error
 	halted int
 	asked  []map[string]stacks.Fact // by themselves: each time takes a child
+	drops  func()                   // called when databases are about to be dropped, if set
 	loads  map[string]int64         // the facts of a generation that was loaded; nil: as they were
 	// snapshots is asked before each snapshot of databases.
 	snapshots func(appliance.DataPlace) error
@@ -145,7 +146,12 @@ func (d *dataTwin) Load(_ context.Context, from string, at appliance.DataPlace) 
 	return os.WriteFile(filepath.Join(at.Volumes["data"], "coop.db"), content, 0o600)
 }
 
-func (d *dataTwin) Drop(context.Context, appliance.DataPlace) error { return nil }
+func (d *dataTwin) Drop(context.Context, appliance.DataPlace) error {
+	if d.drops != nil {
+		d.drops()
+	}
+	return nil
+}
 
 func (d *dataTwin) Halt(context.Context, string) error {
 	d.mu.Lock()

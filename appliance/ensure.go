@@ -102,8 +102,8 @@ func (c *crew) volumes() map[string]bool {
 	return names
 }
 
-// migrated is the database that is brought to the release's schema: the one that
-// its migrations are of, or else the one in its server, which only has to be there.
+// migrated is the database that our migrator works on: the one that migrations of
+// ours are of, or else the one in its server, which only has to be there.
 func (c *crew) migrated() (name string, ok bool) {
 	if m := c.bundle.Stack.Manifest.Migrations; m.Dir != "" {
 		return m.Database, true

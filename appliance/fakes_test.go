@@ -38,7 +38,10 @@ type engineTwin struct {
 	// ready is how long a container takes to be healthy.
 	ready time.Duration
 	// ends is how long a container of a service takes to end, whoever waits for it.
-	ends   map[string]time.Duration
+	ends map[string]time.Duration
+	// once tells how long a container takes that does one thing, and its code; nil:
+	// a second, and all is well.
+	once   func(appliance.ContainerSpec) (takes time.Duration, code int)
 	broken string // digest of a bundle whose images do not load
 	probe  error  // what Probe gives
 	prints string // what Exec gives
@@ -203,6 +206,40 @@ func (e *engineTwin) WaitHealthy(ctx context.Context, id string) error {
 	}
 	c.Health = "healthy"
 	return nil
+}
+
+func (e *engineTwin) WaitEnd(ctx context.Context, id string) error {
+	if err := e.lock(ctx); err != nil {
+		return err
+	}
+	c, once := e.containers[id], e.once
+	e.mu.Unlock()
+	if c == nil {
+		return appliance.Problem("engine.not-there", nil)
+	}
+	takes, code := time.Second, 0
+	if once != nil {
+		takes, code = once(c.spec)
+	}
+	words := []any{"stack", c.Stack, "service", c.Service, "code", code, "memory", c.Memory >> 20, "log", "last words"}
+	select {
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return context.Cause(ctx)
+		}
+		return appliance.Problem("engine.still-runs", nil, words...)
+	case <-time.After(time.Until(c.Started.Add(takes))):
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.end(code)
+	switch code {
+	case 0:
+		return nil
+	case 137:
+		return appliance.Problem("engine.out-of-memory", nil, words...)
+	}
+	return appliance.Problem("engine.ended", nil, words...)
 }
 
 func (e *engineTwin) List(ctx context.Context, stack string) ([]appliance.Container, error) {

@@ -67,6 +67,9 @@ type ContainerSpec struct {
 	// Probe is where the service answers 200 over HTTP when it is ready; the
 	// zero value if it does not speak HTTP.
 	Probe Probe
+	// Once is a container that does one thing and ends: its health is not tested,
+	// also not by the image's own test, and nobody finds it by its service's name.
+	Once bool
 	// Suffix makes the name: rochdale-STACK-SERVICE-SUFFIX. [NewSuffix] makes
 	// one; a step that is run again gives the same.
 	Suffix string
@@ -114,6 +117,11 @@ type Containers interface {
 	// answers its probe. Its error says how the container ended and carries its
 	// last log lines.
 	WaitHealthy(ctx context.Context, id string) error
+	// WaitEnd waits until the container has ended; only code 0 is no error. Its
+	// error says how the container ended ("engine.ended", "engine.out-of-memory"),
+	// or that it goes on when the time of ctx is up ("engine.still-runs"), and
+	// carries its last log lines. The container is left as it is.
+	WaitEnd(ctx context.Context, id string) error
 	// List gives the containers of one stack, or of all with stack "", newest first.
 	List(ctx context.Context, stack string) ([]Container, error)
 	// Stop asks the container to end and kills it after grace. A container that

@@ -3,6 +3,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func (t *transition) ended(ctx context.Context, failed error) error {
 // putBack lets the old release serve on its own data again, and forgets what was
 // made for the new one.
 func (t *transition) putBack(ctx context.Context, failed error) error {
-	t.change.Reason, t.change.Log = reasonOf(failed), t.lastWords(ctx)
+	t.change.Reason, t.change.Log = reasonOf(failed), cmp.Or(t.lastWords(ctx), lastLines(failed))
 	err := t.goBack(ctx)
 	for end := time.Now().Add(backFor); err != nil && ctx.Err() == nil && time.Now().Before(end); {
 		t.Log.Warn("the old release is not back yet", "stack", t.Stack, "error", err)

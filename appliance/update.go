@@ -277,21 +277,26 @@ func (t *transition) copy(ctx context.Context, report step.Report) error {
 }
 
 // migrate also measures what the migrations may have spoiled: another child for
-// that alone would keep visitors waiting for longer than the measuring does.
+// that alone would keep visitors waiting for longer than the measuring does. What
+// the release's own program may spoil is measured after it.
 func (t *transition) migrate(ctx context.Context, report step.Report) error {
 	m, ok, err := t.migration(ctx, t.to)
-	if err != nil || !ok {
-		return err
-	}
-	name, _ := t.to.migrated()
-	m.Facts = factsIn(factsFor(t.to, "update"), name)
-	done, err := t.Migrator.Up(ctx, m)
 	if err != nil {
 		return err
 	}
-	t.after = done.Facts
-	report(fmt.Sprintf("schema %d -> %d", done.From, done.To))
-	return nil
+	if ok {
+		if !t.to.migratesItself() {
+			name, _ := t.to.migrated()
+			m.Facts = factsIn(factsFor(t.to, "update"), name)
+		}
+		done, err := t.Migrator.Up(ctx, m)
+		if err != nil {
+			return err
+		}
+		t.after = done.Facts
+		report(fmt.Sprintf("schema %d -> %d", done.From, done.To))
+	}
+	return t.command(ctx, t.to, t.Suffix, report)
 }
 
 // compare holds the facts of the new data against those of the old.
@@ -305,7 +310,7 @@ func (t *transition) compare(ctx context.Context, _ step.Report) error {
 }
 
 // measureLeft measures the facts that were not measured with the migrations: those
-// of other databases, and all of them where there are no migrations.
+// of other databases, and all of them where there are no migrations of ours.
 func (t *transition) measureLeft(ctx context.Context, facts map[string]stacks.Fact) error {
 	left := maps.Clone(facts)
 	for name := range t.after {

@@ -20,11 +20,13 @@ type check struct {
 func (c check) all(m *Manifest, services []Service) {
 	if c.compose.lines["services"] > 0 {
 		c.service("web.service", m.Web.Service)
+		c.service("migrations.service", m.Migrations.Service)
 		c.volumesAndServices(m)
 	}
 	c.ownServers(m, services)
 	c.generations(m, services)
 	c.databases(m)
+	c.migrating(m, services)
 	c.files(m)
 }
 

@@ -99,6 +99,43 @@ func (c check) server(m *Manifest) (first string) {
 	return first
 }
 
+// migrating finds the service that a migration of the stack's own runs in: the one
+// that is named, or the only one that uses the database.
+func (c check) migrating(m *Manifest, services []Service) {
+	db, ok := m.Databases[m.Migrations.Database]
+	if len(m.Migrations.Command) == 0 || !ok || len(services) == 0 {
+		return
+	}
+	var users []string
+	for _, s := range services {
+		if changes(s, db) {
+			users = append(users, s.Name)
+		}
+	}
+	slices.Sort(users)
+	named := m.Migrations.Service
+	switch {
+	case slices.Contains(users, named):
+	case named != "" && slices.Contains(c.compose.services, named):
+		c.manifest.on("migrations.service", "command-service", "value", named, "database", m.Migrations.Database, "known", known(users))
+	case named != "": // there is no such service, which was said
+	case len(users) == 1:
+		m.Migrations.Service = users[0]
+	case len(users) > 1:
+		c.manifest.on("migrations.command", "command-unclear", "value", m.Migrations.Database, "known", known(users))
+	case db.Engine == SQLite: // of a server it was said that nobody is told the name
+		c.manifest.on("migrations.command", "command-nowhere", "value", m.Migrations.Database)
+	}
+}
+
+// changes tells whether a service can write to a database.
+func changes(s Service, db Database) bool {
+	if db.Engine == Postgres {
+		return s.Name != db.Service && usesDatabaseVariable(s)
+	}
+	return slices.ContainsFunc(s.Mounts, func(m Mount) bool { return m.Volume == db.Volume && !m.ReadOnly })
+}
+
 func usesDatabaseVariable(s Service) bool {
 	for _, template := range s.Env {
 		for _, match := range variable().FindAllString(template, -1) {

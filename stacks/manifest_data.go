@@ -82,9 +82,14 @@ func (r *manifestReader) migrations(n *yaml.Node, path string) {
 		"database": r.matching(isName, "name", &m.Database),
 		"dir":      r.file(&m.Dir),
 		"command":  r.texts(50, &m.Command),
+		"service":  r.matching(isName, "name", &m.Service),
 	}, "database")
-	if len(r.problems) == before && (m.Dir == "") == (len(m.Command) == 0) {
+	switch {
+	case len(r.problems) > before:
+	case (m.Dir == "") == (len(m.Command) == 0):
 		r.on(path, "one-way", "one", "dir", "other", "command")
+	case m.Service != "" && m.Dir != "":
+		r.on(join(path, "service"), "only-beside", "other", join(path, "command"))
 	}
 }
 

@@ -269,6 +269,60 @@ func TestServicesOfAStackOnPostgreSQL(t *testing.T) {
 	}
 }
 
+// TestCommandRunsInAService holds the choice of the service that a migration of the
+// stack's own runs in: never one that could not change the database.
+func TestCommandRunsInAService(t *testing.T) {
+	const (
+		sqlite   = "  main: {engine: sqlite, volume: rows, path: x.db}"
+		postgres = "  main: {engine: postgres, service: db, name: coop}"
+		server   = "\n  db: {image: db, volumes: [\"files:/files\"], healthcheck: {test: [CMD, ready]}}"
+		web      = "  web: {image: web, volumes: [\"rows:/rows\"], environment: {DATABASE: \"${ROCHDALE_DATABASE}\"}}"
+		writes   = "  web: {image: web, volumes: [\"rows:/rows\"]}"
+		reads    = "  web: {image: web, volumes: [\"rows:/rows:ro\"]}"
+		worker   = "\n  worker: {image: web, volumes: [\"rows:/rows\"]}"
+		told     = "\n  worker: {image: web, environment: {DATABASE: \"db/${ROCHDALE_DATABASE}\"}}"
+		bystands = "\n  mail: {image: mail}"
+	)
+	for name, v := range map[string]struct{ database, services, more, want, problem string }{
+		"the only one that mounts it":   {database: sqlite, services: writes + bystands, want: "web"},
+		"the only one that writes":      {database: sqlite, services: reads + worker, want: "worker"},
+		"two that mount it":             {database: sqlite, services: writes + worker, problem: "command-unclear"},
+		"one of two":                    {database: sqlite, services: writes + worker, more: ", service: worker", want: "worker"},
+		"one that only reads":           {database: sqlite, services: reads + worker, more: ", service: web", problem: "command-service"},
+		"one that does not mount it":    {database: sqlite, services: writes + bystands, more: ", service: mail", problem: "command-service"},
+		"one that is not there":         {database: sqlite, services: writes, more: ", service: gone", problem: "no-service"},
+		"nobody":                        {database: sqlite, services: reads, problem: "command-nowhere"},
+		"the only one that is told":     {database: postgres, services: web + server, want: "web"},
+		"two that are told":             {database: postgres, services: web + server + told, problem: "command-unclear"},
+		"one of two that are told":      {database: postgres, services: web + server + told, more: ", service: web", want: "web"},
+		"the server":                    {database: postgres, services: web + server, more: ", service: db", problem: "command-service"},
+		"nobody is told":                {database: postgres, services: writes + server, problem: "database-unnamed"},
+		"a service beside a folder":     {database: sqlite, services: writes, more: ", service: web, dir: migrations", problem: "one-way"},
+		"a database that is not there":  {database: "  other: {engine: sqlite, volume: rows, path: x.db}", services: writes, problem: "no-database"},
+		"a service that has a bad name": {database: sqlite, services: writes, more: ", service: We_b", problem: "name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			manifest := goodManifest + "databases:\n" + v.database + "\nmigrations: {database: main, command: [migrate, --now]" + v.more + "}\n"
+			got, err := Parse(folder(manifest, "services:\n"+v.services+"\nvolumes: {rows: {}, files: {}}\n"))
+			if v.problem != "" {
+				var bad *Invalid
+				if !errors.As(err, &bad) || len(bad.Problems) > 2 || !hasProblem(err, ManifestFile, v.problem) {
+					t.Errorf("%v, want %s", err, v.problem)
+				}
+				return
+			}
+			if err != nil || got.Manifest.Migrations.Service != v.want || !slices.Equal(got.Manifest.Migrations.Command, []string{"migrate", "--now"}) {
+				t.Errorf("%+v, %v", got.Manifest.Migrations, err)
+			}
+		})
+	}
+	files := folder(goodManifest+"databases:\n"+sqlite+"\nmigrations: {database: main, dir: migrations, service: web}\n", "services:\n"+writes+"\nvolumes: {rows: {}}\n")
+	files["migrations/1.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nselect 1;\n")}
+	if _, err := Parse(files); !hasProblem(err, ManifestFile, "only-beside") {
+		t.Errorf("a service for a folder of migrations: %v", err)
+	}
+}
+
 func TestStartOrder(t *testing.T) {
 	waits := map[string][]string{"a": {"d", "b"}, "b": {"c"}, "d": {"c"}}
 	order, cycle := startOrder([]string{"d", "c", "b", "a", "e"}, waits)

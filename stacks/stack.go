@@ -72,8 +72,15 @@ type Database struct {
 // Migrations bring a database to the release's schema.
 type Migrations struct {
 	Database string
-	Dir      string   // goose migrations, or
-	Command  []string // run once in a container
+	Dir      string // goose migrations, or
+	// Command is a program of the release's own, run to its end in a container
+	// like that of Service before any service starts: code 0 means done. It stands
+	// in place of the service's command; an entrypoint stays. It must be able to be
+	// run again, also after it was ended in the middle.
+	Command []string
+	// Service is one that uses the database. It is always there with a command:
+	// the only one that does, or the one that the manifest names.
+	Service string
 }
 
 // Volume is data that a stack keeps.

@@ -26,6 +26,8 @@ func errorContract(t *testing.T, e *engine.Engine) {
 	t.Run("an image with another config", func(t *testing.T) { contractConfigDiffers(t, e) })
 	t.Run("an image that can not be read", func(t *testing.T) { contractImageUnreadable(t, e) })
 	t.Run("a container that ends", func(t *testing.T) { contractEnds(t, e) })
+	t.Run("a container that is to end", func(t *testing.T) { contractOnce(t, e) })
+	t.Run("a container that is to end and does not", func(t *testing.T) { contractStillRuns(t, e) })
 	t.Run("a specification without limits", func(t *testing.T) { contractNoLimits(t, e) })
 }
 
@@ -38,6 +40,7 @@ func contractGone(t *testing.T, e *engine.Engine) {
 	_, err = e.Stats(ctx, gone)
 	wantProblem(t, err, "engine.not-there")
 	wantProblem(t, e.WaitHealthy(ctx, gone), "engine.not-there")
+	wantProblem(t, e.WaitEnd(ctx, gone), "engine.not-there")
 	must(t, e.Stop(ctx, gone, time.Second))
 	must(t, e.Remove(ctx, gone))
 	must(t, e.RemoveNetwork(ctx, "never-there"))
@@ -143,6 +146,57 @@ func contractEnds(t *testing.T, e *engine.Engine) {
 	must(t, err)
 	if len(list) != 1 || list[0].State != "exited" || list[0].ExitCode != 7 || list[0].Crashes != 1 || list[0].Finished.IsZero() {
 		t.Errorf("list %+v", list)
+	}
+}
+
+func contractOnce(t *testing.T, e *engine.Engine) {
+	s := newSpec(t, e, "once", "exit", "0")
+	s.Once = true
+	c, err := e.Start(t.Context(), s)
+	must(t, err)
+	must(t, e.WaitEnd(t.Context(), c.ID))
+	must(t, e.WaitEnd(t.Context(), c.ID)) // it is left as it is
+	s.Service.Command = []string{"exit", "3"}
+	again, err := e.Start(t.Context(), s)
+	must(t, err)
+	err = e.WaitEnd(t.Context(), again.ID)
+	wantProblem(t, err, "engine.ended")
+	var p *appliance.Error
+	if !errors.As(err, &p) || p.Args["code"] != "3" || !strings.HasSuffix(p.Args["log"], "line 25") {
+		t.Errorf("error %v", err)
+	}
+	list, err := e.List(t.Context(), "once")
+	must(t, err)
+	if len(list) != 1 || list[0].ExitCode != 3 || list[0].Service != "web" {
+		t.Errorf("list %+v", list)
+	}
+}
+
+func contractStillRuns(t *testing.T, e *engine.Engine) {
+	c, err := e.Start(t.Context(), newSpec(t, e, "endless", "deaf"))
+	must(t, err)
+	var log strings.Builder
+	for began := time.Now(); log.Len() == 0 && time.Since(began) < time.Minute; time.Sleep(20 * time.Millisecond) {
+		must(t, e.Logs(t.Context(), c.ID, appliance.LogOptions{}, &log))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err = e.WaitEnd(ctx, c.ID)
+	wantProblem(t, err, "engine.still-runs")
+	var p *appliance.Error
+	if !errors.As(err, &p) || p.Args["log"] != "I hear nothing" || p.Args["service"] != "web" {
+		t.Errorf("error %v", err)
+	}
+	reason := errors.New("somebody pressed Ctrl-C")
+	gone, giveUp := context.WithCancelCause(t.Context())
+	time.AfterFunc(300*time.Millisecond, func() { giveUp(reason) })
+	if err := e.WaitEnd(gone, c.ID); !errors.Is(err, reason) {
+		t.Errorf("a caller who gives up gets %v", err)
+	}
+	list, err := e.List(t.Context(), "endless")
+	must(t, err)
+	if len(list) != 1 || !list[0].Running() {
+		t.Errorf("whoever waits for its end should leave it alone: %+v", list)
 	}
 }
 

@@ -56,6 +56,7 @@ func TestUnreachable(t *testing.T) {
 	wantProblem(t, e.EnsureNetwork(ctx, "a-stack"), "engine.unreachable")
 	wantProblem(t, e.Stop(ctx, "x", time.Second), "engine.unreachable")
 	wantProblem(t, e.WaitHealthy(ctx, "x"), "engine.unreachable")
+	wantProblem(t, e.WaitEnd(ctx, "x"), "engine.unreachable")
 	_, err = e.Info(ctx)
 	wantProblem(t, err, "engine.unreachable")
 	_, err = e.Load(ctx, makeImage(t, "x", nil))

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,8 +24,8 @@ import (
 	"rochdale/appliance/engine"
 )
 
-// fake answers like an engine whose containers end at once. It is for the error
-// paths only, and passes the same contract as the real ones.
+// fake answers like an engine whose containers end at once, but for those that are
+// deaf. It is for the error paths only, and passes the same contract as the real ones.
 type fake struct {
 	mu         sync.Mutex
 	minAPI     string                    // older clients are turned away, when set
@@ -245,16 +246,38 @@ func (f *fake) container(w http.ResponseWriter, r *http.Request, p []string) {
 		answer(w, c)
 	case p[1] == "exec":
 		f.makeExec(w, r)
+	case p[1] == "logs" && command(c)[0] == "deaf":
+		frame(w, "I hear nothing\n")
 	case p[1] == "logs":
 		for i := range 20 {
 			frame(w, fmt.Sprintf("line %d\n", i+6))
 		}
 	case p[1] == "start":
-		c["State"] = map[string]any{
-			"Status": "exited", "ExitCode": 7,
-			"StartedAt": time.Now().Format(time.RFC3339Nano), "FinishedAt": time.Now().Format(time.RFC3339Nano),
-		}
+		c["State"] = begun(command(c))
 	}
+}
+
+// command is what a container runs; what matters here is how it ends.
+func command(c map[string]any) (argv []string) {
+	words, _ := c["Config"].(map[string]any)["Cmd"].([]any)
+	for _, w := range words {
+		argv = append(argv, fmt.Sprint(w))
+	}
+	return append(argv, "", "")
+}
+
+// begun is the state of a container right after its start: "deaf" goes on, "exit
+// CODE" has ended, and all others with code 7.
+func begun(argv []string) map[string]any {
+	now := time.Now().Format(time.RFC3339Nano)
+	if argv[0] == "deaf" {
+		return map[string]any{"Status": "running", "Running": true, "StartedAt": now, "FinishedAt": "0001-01-01T00:00:00Z"}
+	}
+	code, err := strconv.Atoi(argv[1])
+	if err != nil {
+		code = 7
+	}
+	return map[string]any{"Status": "exited", "ExitCode": code, "StartedAt": now, "FinishedAt": now}
 }
 
 func (f *fake) create(w http.ResponseWriter, r *http.Request) {

@@ -24,6 +24,10 @@ const (
 	maxPage      = 1 << 20 // bytes of an answer that are looked at
 	firstPause   = 100 * time.Millisecond
 	longestPause = time.Second
+	// onceLimit is far above what whoever waits for an end gives it.
+	onceLimit = 2 * time.Hour
+	// longestOncePause is short: visitors may wait for that end.
+	longestOncePause = 200 * time.Millisecond
 	// settle is how long a service without any test must have run.
 	settle = 2 * time.Second
 )
@@ -53,6 +57,26 @@ func (e *Engine) WaitHealthy(ctx context.Context, id string) error {
 		select {
 		case <-bounded.Done():
 			return e.tooLate(ctx, id, last)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// WaitEnd implements [appliance.Containers].
+func (e *Engine) WaitEnd(ctx context.Context, id string) error {
+	bounded, cancel := context.WithTimeout(ctx, onceLimit)
+	defer cancel()
+	for pause := firstPause; ; pause = min(2*pause, longestOncePause) {
+		i, err := e.inspect(bounded, id)
+		switch {
+		case err == nil && !i.State.Running:
+			return e.outcome(ctx, i)
+		case err != nil && bounded.Err() == nil:
+			return err
+		}
+		select {
+		case <-bounded.Done():
+			return e.goesOn(ctx, id)
 		case <-time.After(pause):
 		}
 	}
@@ -174,7 +198,15 @@ func lastCheck(i container.InspectResponse) error {
 	return errors.New("its health test failed")
 }
 
-// ended says how a container that should run came to its end.
+// outcome tells of a container that was to end whether all went well.
+func (e *Engine) outcome(ctx context.Context, i container.InspectResponse) error {
+	if i.State.ExitCode == 0 {
+		return nil
+	}
+	return e.ended(ctx, i)
+}
+
+// ended says how a container ended that should run, or end well.
 func (e *Engine) ended(ctx context.Context, i container.InspectResponse) error {
 	c := translate(i)
 	id := "engine.ended"
@@ -211,4 +243,23 @@ func (e *Engine) tooLate(ctx context.Context, id string, last error) error {
 		last = errors.New("no test has ended yet")
 	}
 	return e.sick(ctx, i, last)
+}
+
+// goesOn explains a container that has not ended in time. A caller that gave up
+// gets its own reason back.
+func (e *Engine) goesOn(ctx context.Context, id string) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.Cause(ctx)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quickLimit)
+	defer cancel()
+	i, err := e.inspect(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case !i.State.Running:
+		return e.outcome(ctx, i)
+	}
+	c := translate(i)
+	return appliance.Problem("engine.still-runs", nil, "stack", c.Stack, "service", c.Service, "log", e.lastLines(ctx, c.ID))
 }

@@ -120,6 +120,33 @@ func TestRealNetworksAreApart(t *testing.T) {
 	}
 }
 
+// TestRealOnceIsNotFound runs what does one thing beside its service. It reaches
+// the service, and nobody who asks for the service meets it.
+func TestRealOnceIsNotFound(t *testing.T) {
+	e := realEngine(t)
+	s := newSpec(t, e, "once-apart", "serve")
+	service := started(t, e, s)
+	s.Suffix, s.Service.Name, s.Once = appliance.NewSuffix(), "web_migrate", true
+	once, err := e.Start(t.Context(), s)
+	must(t, err)
+	fetch := func(from appliance.Container, host string) error {
+		_, err := e.Exec(t.Context(), from.ID, []string{"/service", "as-service", "fetch", "http://" + host + ":8080/healthz"})
+		return err
+	}
+	for began := time.Now(); fetch(once, "127.0.0.1") != nil; time.Sleep(50 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatal("it does not listen, so that nothing is shown")
+		}
+	}
+	must(t, fetch(once, "web"))
+	wantProblem(t, fetch(service, "web_migrate"), "engine.program-failed")
+	must(t, e.Remove(t.Context(), service.ID))
+	wantProblem(t, fetch(once, "web"), "engine.program-failed")
+	if c := only(t, e, "once-apart"); c.Health != "none" || c.Service != "web_migrate" {
+		t.Errorf("container %+v", c)
+	}
+}
+
 func TestRealStop(t *testing.T) {
 	e := realEngine(t)
 	c := started(t, e, newSpec(t, e, "stop", "serve"))

@@ -76,13 +76,13 @@ func check(s appliance.ContainerSpec) error {
 func config(s appliance.ContainerSpec) *container.Config {
 	stop := int(s.Service.StopGrace.Seconds())
 	return &container.Config{
-		Hostname:    s.Service.Name,
+		Hostname:    hostname(s),
 		User:        fmt.Sprintf("%d:%d", s.User, s.User),
 		Env:         env(s),
 		Cmd:         s.Service.Command,
 		Entrypoint:  s.Service.Entrypoint,
 		Image:       s.Image,
-		Healthcheck: healthcheck(s.Service.Health),
+		Healthcheck: healthcheck(s),
 		StopSignal:  s.Service.StopSignal, // the engine takes the image's for none, and else SIGTERM
 		StopTimeout: &stop,
 		Labels:      labels(s),
@@ -120,10 +120,21 @@ func limits(svc stacks.Service, cpus int) container.Resources {
 	}
 }
 
+// hostname is left to the engine for a container that nobody is to find: newer
+// engines resolve it for the other containers.
+func hostname(s appliance.ContainerSpec) string {
+	if s.Once {
+		return ""
+	}
+	return s.Service.Name
+}
+
 func networking(s appliance.ContainerSpec) *network.NetworkingConfig {
-	return &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
-		NetworkName(s.Stack): {Aliases: []string{s.Service.Name}},
-	}}
+	e := &network.EndpointSettings{}
+	if !s.Once {
+		e.Aliases = []string{s.Service.Name}
+	}
+	return &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{NetworkName(s.Stack): e}}
 }
 
 func env(s appliance.ContainerSpec) []string {
@@ -147,7 +158,7 @@ func labels(s appliance.ContainerSpec) map[string]string {
 		labelDigest:     s.Digest,
 		labelGeneration: strconv.FormatInt(s.Generation, 10),
 	}
-	if p := probeLabel(s.Probe); p != "" {
+	if p := probeLabel(s.Probe); p != "" && !s.Once {
 		l[labelProbe] = p
 	}
 	return l
@@ -161,8 +172,12 @@ func tmpfs(s appliance.ContainerSpec) map[string]string {
 	return m
 }
 
-func healthcheck(h *stacks.Health) *container.HealthConfig {
-	if h == nil {
+func healthcheck(s appliance.ContainerSpec) *container.HealthConfig {
+	h := s.Service.Health
+	switch {
+	case s.Once:
+		return &container.HealthConfig{Test: []string{"NONE"}}
+	case h == nil:
 		return nil
 	}
 	return &container.HealthConfig{

@@ -8,6 +8,8 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +74,36 @@ func TestHardened(t *testing.T) {
 	}
 	if r.Host.PortBindings != nil || r.Config.ExposedPorts != nil || r.Host.Devices != nil || r.Host.CapAdd != nil || r.Host.Binds != nil {
 		t.Errorf("the recipe opens the cage: %+v", r.Host)
+	}
+}
+
+// TestOnceIsNotFound: what ends by itself has the cage of its service and neither its
+// names nor its tests; nobody may take it for the service.
+func TestOnceIsNotFound(t *testing.T) {
+	s := fullSpec()
+	usual, err := cook(s, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Once = true
+	longest := s
+	longest.Service.Name = strings.Repeat("a", 31) + "_migrate"
+	if _, err := cook(longest, 2); err != nil {
+		t.Error(err)
+	}
+	once, err := cook(s, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := once.Network.EndpointsConfig[NetworkName("delivery")]; n == nil || n.Aliases != nil || once.Config.Hostname != "" {
+		t.Errorf("it is found: %+v, host name %q", n, once.Config.Hostname)
+	}
+	if !slices.Equal(once.Config.Healthcheck.Test, []string{"NONE"}) || once.Config.Labels[labelProbe] != "" {
+		t.Errorf("it is tested: %+v, %v", once.Config.Healthcheck, once.Config.Labels)
+	}
+	once.Network, once.Config.Hostname, once.Config.Healthcheck, once.Config.Labels = usual.Network, usual.Config.Hostname, usual.Config.Healthcheck, usual.Config.Labels
+	if !reflect.DeepEqual(once, usual) {
+		t.Errorf("it has another cage: %+v, not %+v", once, usual)
 	}
 }
 
