@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -477,7 +478,12 @@ func (e *edgeTwin) Apply(_ context.Context, r appliance.Routes) error {
 func (e *edgeTwin) Routes(context.Context) (appliance.Routes, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.routes, nil
+	if e.down {
+		return appliance.Routes{}, appliance.Problem("edge.unreachable", nil)
+	}
+	r := e.routes
+	r.Hosts = maps.Clone(r.Hosts)
+	return r, nil
 }
 
 func (e *edgeTwin) InFlight(_ context.Context, upstream string) (int, error) {
