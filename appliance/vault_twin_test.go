@@ -27,6 +27,7 @@ type vaultTwin struct {
 	downFor string                    // what alone fails; empty: everything
 	told    []string
 	bad     int64 // errors that the next checks find
+	noFull  error // of each backup with the tag kind:full, if set
 }
 
 type twinSnapshot struct {
@@ -107,6 +108,9 @@ func (v *vaultTwin) Backup(ctx context.Context, r backups.Repository, b backups.
 	if err := v.begin(ctx, "backup", r); err != nil {
 		return backups.Saved{}, err
 	}
+	if err := v.failing(b.Tags); err != nil {
+		return backups.Saved{}, err
+	}
 	select {
 	case <-ctx.Done():
 		return backups.Saved{}, context.Cause(ctx)
@@ -123,6 +127,22 @@ func (v *vaultTwin) Backup(ctx context.Context, r backups.Repository, b backups.
 	s.Snapshot = backups.Snapshot{ID: fmt.Sprintf("%064x", len(v.told)), Time: b.Time, Tags: b.Tags, Paths: b.Paths}
 	v.kept[r.Name] = append([]twinSnapshot{s}, v.kept[r.Name]...)
 	return backups.Saved{SnapshotID: s.ID, BytesAdded: int64(len(s.files))}, nil
+}
+
+// failFull makes each full backup fail that begins from now on, or with nil work again.
+func (v *vaultTwin) failFull(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.noFull = err
+}
+
+func (v *vaultTwin) failing(tags []string) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !slices.Contains(tags, "kind:full") {
+		return nil
+	}
+	return v.noFull
 }
 
 func (s *twinSnapshot) add(root string, excludes []string) error {
