@@ -302,7 +302,7 @@ func (c *crew) servers(volume string) bool {
 // save takes a staged snapshot into one repository, and keeps how it went.
 func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (BackupRun, error) {
 	return d.ran(ctx, r.Name, s.manifest.Kind, func(run *BackupRun) error {
-		if err := d.openRepository(r); err != nil {
+		if err := d.unlockable(r); err != nil {
 			return err
 		}
 		id, err := d.reached(ctx, r)
@@ -322,19 +322,20 @@ func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (Back
 	})
 }
 
-// reached gives the id of a repository, and makes it the first time. One elsewhere that
-// had snapshots and is gone is not made anew behind anybody's back: years of history
-// would be lost, and everything would look well.
+// reached gives the id of a repository, and makes it the first time. One beside the
+// box's own that had snapshots and is gone is not made anew behind anybody's back: years
+// of history would be lost, or lie on a disk that is not mounted, and everything would
+// look well.
 func (d *Daemon) reached(ctx context.Context, r backups.Repository) (string, error) {
-	if r.Kind() == backups.Local {
-		return d.Vault.Init(ctx, r)
+	if r.Name == BoxRepository {
+		return d.makeRepository(ctx, r)
 	}
 	had, err := d.hadSnapshots(ctx, r.Name)
 	if err != nil {
 		return "", err
 	}
 	if !had {
-		return d.Vault.Init(ctx, r)
+		return d.makeRepository(ctx, r)
 	}
 	id, err := d.Vault.Identify(ctx, r)
 	var p *backups.Problem
@@ -347,7 +348,7 @@ func (d *Daemon) reached(ctx context.Context, r backups.Repository) (string, err
 // hadSnapshots tells whether a snapshot was ever put into a repository.
 func (d *Daemon) hadSnapshots(ctx context.Context, repository string) (bool, error) {
 	for _, kind := range []BackupKind{BackupDump, BackupFull} {
-		runs, err := d.Store.Runs(ctx, repository, kind, KeptRuns)
+		runs, err := d.Store.Runs(ctx, repository, kind, KeptRuns+1) // with the last one that went well
 		if err != nil {
 			return false, err
 		}

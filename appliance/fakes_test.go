@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"rochdale/appliance"
+	"rochdale/appliance/host"
 	"rochdale/appliance/state"
 	"rochdale/appliance/step"
 	"rochdale/stacks"
@@ -646,6 +647,7 @@ type bench struct {
 	vault    *vaultTwin
 	shelf    *shelfTwin
 	kits     *kitsTwin
+	disk     host.Disk // of the next daemon; nil: the real one
 	d        *appliance.Daemon
 	stop     func()
 }
@@ -689,6 +691,9 @@ func (b *bench) boot() *appliance.Daemon {
 		Data: b.data, Space: b.space, Vault: b.vault, Shelf: b.shelf,
 		Log: slog.New(slog.NewTextHandler(b.t.Output(), nil)),
 	})
+	if b.disk != nil {
+		b.d.WriteTo(b.disk)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error, 1)
 	go func() { over <- b.d.Run(ctx) }()

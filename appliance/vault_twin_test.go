@@ -126,6 +126,7 @@ func (v *vaultTwin) Backup(ctx context.Context, r backups.Repository, b backups.
 	defer v.mu.Unlock()
 	s.Snapshot = backups.Snapshot{ID: fmt.Sprintf("%064x", len(v.told)), Time: b.Time, Tags: b.Tags, Paths: b.Paths}
 	v.kept[r.Name] = append([]twinSnapshot{s}, v.kept[r.Name]...)
+	v.sort(r.Name)
 	return backups.Saved{SnapshotID: s.ID, BytesAdded: int64(len(s.files))}, nil
 }
 
@@ -192,8 +193,23 @@ func (v *vaultTwin) Restore(ctx context.Context, r backups.Repository, what back
 	return backups.Restored{}, nil
 }
 
-func (v *vaultTwin) Forget(ctx context.Context, r backups.Repository, _ backups.Retention, tags ...string) (backups.Forgotten, error) {
-	return backups.Forgotten{}, v.begin(ctx, "forget "+strings.Join(tags, " "), r)
+func (v *vaultTwin) Forget(ctx context.Context, r backups.Repository, _ backups.Retention, tags ...string) (f backups.Forgotten, err error) {
+	if err := v.begin(ctx, "forget "+strings.Join(tags, " "), r); err != nil {
+		return f, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, s := range v.kept[r.Name] {
+		if backups.FromFuture(s.Time) && slices.Contains(s.Tags, tags[0]) {
+			f.Ahead = &backups.Problem{ID: "backups.future-snapshot", Args: map[string]string{"repository": r.Name}}
+		}
+	}
+	return f, nil
+}
+
+// sort puts the newest first, as restic's door does.
+func (v *vaultTwin) sort(repository string) {
+	slices.SortStableFunc(v.kept[repository], func(a, b twinSnapshot) int { return b.Time.Compare(a.Time) })
 }
 
 func (v *vaultTwin) Prune(ctx context.Context, r backups.Repository) error {
