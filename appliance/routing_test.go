@@ -3,7 +3,6 @@
 package appliance_test
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -143,10 +142,10 @@ func TestUpdateRightAfterTheStart(t *testing.T) {
 // TestUpdateWithoutTheEdge: nothing is stopped before the edge holds the visitors, and
 // the release is taken when it does.
 func TestUpdateWithoutTheEdge(t *testing.T) {
-	besides(t, func(t *testing.T, b *bench, d *appliance.Daemon) {
+	besides(t, func(t *testing.T, b *bench, _ *appliance.Daemon) {
 		b.stop()
 		b.edge.set(func() { b.edge.down = true })
-		d = b.boot()
+		d := b.boot()
 		mark := len(b.engine.said())
 		c, err := apply(d)
 		if !appliance.IsProblem(err, "update.put-back") || c.Outcome != appliance.PutBack || c.Reason.ID != "edge.unreachable" {
@@ -168,16 +167,16 @@ func TestUpdateWithoutTheEdge(t *testing.T) {
 // TestRestartWithoutTheEdge: what was not looked at before is not taken for something
 // that does not run.
 func TestRestartWithoutTheEdge(t *testing.T) {
-	updating(t, nil, func(t *testing.T, b *bench, d *appliance.Daemon) {
+	updating(t, nil, func(t *testing.T, b *bench, _ *appliance.Daemon) {
 		before := b.serving()
 		b.stop()
 		b.edge.set(func() { b.edge.down = true })
 		b.engine.mu.Lock()
 		b.engine.containers[before.ID].Health = "starting" // so that a look takes its time
 		b.engine.mu.Unlock()
-		d = b.boot()
+		d := b.boot()
 		time.AfterFunc(15*time.Second, func() { b.engine.setDown(true) }) // and then nobody can look
-		if err := d.Restart(context.Background(), "delivery", nil); !appliance.IsProblem(err, "edge.unreachable") {
+		if err := d.Restart(t.Context(), "delivery", nil); !appliance.IsProblem(err, "edge.unreachable") {
 			t.Fatal(err)
 		}
 		b.edge.set(func() { b.edge.down = false })
