@@ -76,7 +76,7 @@ func TestBackupHoldsEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"box", "offsite"} {
-			s := b.vault.kept[name][0]
+			s := b.vault.snapshots(name)[0]
 			stage := b.paths.Stage(appliance.BackupFull)
 			for _, path := range []string{
 				stage + "/manifest.json", stage + "/state.db", stage + "/stacks/delivery/databases/main.db",

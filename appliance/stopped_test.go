@@ -48,10 +48,11 @@ func remove(d *appliance.Daemon) error { return d.Remove(context.Background(), "
 // newest is the newest snapshot of a repository, and what it says of the stack.
 func (b *bench) newest(repository string) (s twinSnapshot, one appliance.StackBackup, ok bool) {
 	b.t.Helper()
-	if b.vault.count(repository) == 0 {
+	all := b.vault.snapshots(repository)
+	if len(all) == 0 {
 		b.t.Fatal("there is no snapshot")
 	}
-	s = b.vault.kept[repository][0]
+	s = all[0]
 	for path, content := range s.files {
 		if filepath.Base(path) != "manifest.json" {
 			continue
@@ -347,7 +348,8 @@ func TestStartTakesNothingFromASnapshot(t *testing.T) {
 		if err := <-over; err != nil {
 			t.Fatal(err)
 		}
-		s := b.vault.kept["box"][len(b.vault.kept["box"])-1]
+		all := b.vault.snapshots("box")
+		s := all[len(all)-1]
 		if got := string(s.files[b.paths.Stage(appliance.BackupFull)+"/stacks/delivery/databases/main.db"]); got != "generation 1" {
 			t.Errorf("the snapshot has %q", got)
 		}

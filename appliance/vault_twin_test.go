@@ -104,6 +104,13 @@ func (v *vaultTwin) count(repository string) int {
 	return len(v.kept[repository])
 }
 
+// snapshots are those of a repository, the newest first.
+func (v *vaultTwin) snapshots(repository string) []twinSnapshot {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.kept[repository])
+}
+
 func (v *vaultTwin) Backup(ctx context.Context, r backups.Repository, b backups.Backup) (backups.Saved, error) {
 	if err := v.begin(ctx, "backup", r); err != nil {
 		return backups.Saved{}, err
