@@ -129,7 +129,7 @@ func (w *saving) saveAll(ctx context.Context, report step.Report) (err error) {
 
 // sweep removes the copies of databases, whichever way the backup ended.
 func (w *saving) sweep(_ context.Context, failed error) error {
-	if failed == nil {
+	if failed == nil && w.Only == "" { // it is in every repository
 		w.dumped.remember(w.made.prints)
 	}
 	if w.saved {
@@ -140,6 +140,10 @@ func (w *saving) sweep(_ context.Context, failed error) error {
 
 // waitForSwitch is how long a backup waits while a stack is being changed.
 const waitForSwitch = 2 * time.Minute
+
+// copiesAgain is how often a copy that failed is made again because an operation on
+// the stack came in between.
+const copiesAgain = 2
 
 // staged is a snapshot that is ready to be taken.
 type staged struct {
@@ -187,7 +191,8 @@ func (d *Daemon) stage(ctx context.Context, kind BackupKind) (staged, error) {
 // copied is copied again: its snapshot must be of what its row says. One that is
 // stopped and can not be copied keeps no other from being saved, and is told of.
 func (d *Daemon) stageStack(ctx context.Context, s *staged, row Release) error {
-	for {
+	for again := copiesAgain; ; {
+		takes := d.lanes.takes(row.Stack)
 		if err := d.lanes.settled(ctx, row.Stack, waitForSwitch); err != nil {
 			return err
 		}
@@ -203,6 +208,10 @@ func (d *Daemon) stageStack(ctx context.Context, s *staged, row Release) error {
 			return nil
 		case now.Digest != row.Digest || now.Generation != row.Generation || now.Stopped != row.Stopped:
 			row = now
+			continue
+		case err != nil && again > 0 && d.lanes.takes(row.Stack) != takes && ctx.Err() == nil:
+			// An operation ended the copy, or took the server away, and put all back.
+			again--
 			continue
 		case err != nil && row.Stopped && ctx.Err() == nil:
 			d.Log.Warn("a stopped stack is not in the snapshot", "stack", row.Stack, "error", err)
@@ -251,6 +260,9 @@ func (d *Daemon) snapshotDatabases(ctx context.Context, s *staged, c *crew, into
 	if !row.Stopped {
 		s.prints[row.Stack] = fingerprint(row, place)
 	}
+	if err := d.roomToStage(ctx, place, into); err != nil {
+		return Snapshot{}, err
+	}
 	return d.Data.Snapshot(ctx, place, into, c.bundle.Stack.Manifest.Facts)
 }
 
@@ -290,7 +302,7 @@ func (c *crew) servers(volume string) bool {
 // save takes a staged snapshot into one repository, and keeps how it went.
 func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (BackupRun, error) {
 	return d.ran(ctx, r.Name, s.manifest.Kind, func(run *BackupRun) error {
-		if err := d.openRepository(r); err != nil {
+		if err := d.unlockable(r); err != nil {
 			return err
 		}
 		id, err := d.reached(ctx, r)
@@ -298,7 +310,7 @@ func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (Back
 			return err
 		}
 		d.kits.met(r.Name, id)
-		if err := d.mayWrite(ctx, r); err != nil {
+		if err := errors.Join(d.mayWrite(ctx, r), d.roomToSave(r)); err != nil {
 			return err
 		}
 		run.Without = s.without
@@ -310,19 +322,20 @@ func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (Back
 	})
 }
 
-// reached gives the id of a repository, and makes it the first time. One elsewhere that
-// had snapshots and is gone is not made anew behind anybody's back: years of history
-// would be lost, and everything would look well.
+// reached gives the id of a repository, and makes it the first time. One beside the
+// box's own that had snapshots and is gone is not made anew behind anybody's back: years
+// of history would be lost, or lie on a disk that is not mounted, and everything would
+// look well.
 func (d *Daemon) reached(ctx context.Context, r backups.Repository) (string, error) {
-	if r.Kind() == backups.Local {
-		return d.Vault.Init(ctx, r)
+	if r.Name == BoxRepository {
+		return d.makeRepository(ctx, r)
 	}
 	had, err := d.hadSnapshots(ctx, r.Name)
 	if err != nil {
 		return "", err
 	}
 	if !had {
-		return d.Vault.Init(ctx, r)
+		return d.makeRepository(ctx, r)
 	}
 	id, err := d.Vault.Identify(ctx, r)
 	var p *backups.Problem
@@ -335,7 +348,7 @@ func (d *Daemon) reached(ctx context.Context, r backups.Repository) (string, err
 // hadSnapshots tells whether a snapshot was ever put into a repository.
 func (d *Daemon) hadSnapshots(ctx context.Context, repository string) (bool, error) {
 	for _, kind := range []BackupKind{BackupDump, BackupFull} {
-		runs, err := d.Store.Runs(ctx, repository, kind, KeptRuns)
+		runs, err := d.Store.Runs(ctx, repository, kind, KeptRuns+1) // with the last one that went well
 		if err != nil {
 			return false, err
 		}

@@ -3,6 +3,7 @@
 package appliance
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"io/fs"
@@ -101,12 +102,12 @@ func (d *Daemon) unlockable(r backups.Repository) error {
 	return d.files.Write(r.PasswordFile, []byte(rand.Text()+rand.Text()+"\n"), private)
 }
 
-// openRepository makes a repository ready to be written to.
-func (d *Daemon) openRepository(r backups.Repository) error {
+// makeRepository makes a repository unless it is there, and gives its id.
+func (d *Daemon) makeRepository(ctx context.Context, r backups.Repository) (string, error) {
 	if r.Kind() == backups.Local {
 		if err := d.files.MkdirAll(r.URL, host.Attr{Mode: 0o700, UID: os.Geteuid(), GID: os.Getegid()}); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return d.unlockable(r)
+	return d.Vault.Init(ctx, r)
 }

@@ -29,7 +29,23 @@ type RepositoryStatus struct {
 	Kind        string    `json:"kind"` // local, sftp, s3 or rest
 	Offsite     bool      `json:"offsite"`
 	LastSuccess time.Time `json:"last_success,omitzero"`
-	LastError   *Message  `json:"last_error,omitempty"` // of the newest run, if it failed
+	// LastError is of the newest backup that failed and was not made good: a full one
+	// by a full one, a dump by either.
+	LastError *Message `json:"last_error,omitempty"`
+	// Full, Dump, Check and Prune are how each kind of run is by itself.
+	Full  RunStatus `json:"full"`
+	Dump  RunStatus `json:"dump"`
+	Check RunStatus `json:"check"`
+	Prune RunStatus `json:"prune"`
+	// whole is when the oldest full backup that is remembered and worked began.
+	whole time.Time
+}
+
+// RunStatus is how the runs of one kind on a repository are.
+type RunStatus struct {
+	LastSuccess time.Time `json:"last_success,omitzero"` // when it began
+	LastError   *Message  `json:"last_error,omitempty"`  // of the newest run, if it failed
+	failed      time.Time // when the one that failed began
 }
 
 // DrillStatus is the newest drill.
@@ -73,20 +89,48 @@ func backupStatus(ctx context.Context, r Reader, all []backups.Repository) (s Ba
 func repositoryStatus(ctx context.Context, r Reader, repository backups.Repository) (s RepositoryStatus, err error) {
 	kind := repository.Kind()
 	s = RepositoryStatus{Name: repository.Name, Kind: string(kind), Offsite: kind != backups.Local}
-	var newest time.Time
-	for _, want := range []BackupKind{BackupDump, BackupFull} {
+	for want, one := range map[BackupKind]*RunStatus{BackupFull: &s.Full, BackupDump: &s.Dump, BackupCheck: &s.Check, BackupPrune: &s.Prune} {
 		runs, err := r.Runs(ctx, repository.Name, want, KeptRuns)
 		if err != nil {
 			return s, err
 		}
-		if i := slices.IndexFunc(runs, func(run BackupRun) bool { return run.OK }); i >= 0 {
-			s.LastSuccess = later(s.LastSuccess, runs[i].Began)
-		}
-		if len(runs) > 0 && runs[0].Ended.After(newest) {
-			newest, s.LastError = runs[0].Ended, runs[0].Error
+		*one = runStatus(runs)
+		if want == BackupFull {
+			s.whole = oldestOK(runs)
 		}
 	}
+	if s.Full.LastSuccess.After(s.Dump.failed) {
+		s.Dump.LastError = nil // a full one has the databases too
+	}
+	if replaced(s.Full.LastError) && s.Dump.LastSuccess.After(s.Full.failed) {
+		s.Full.LastError = nil // it is this machine's again
+	}
+	s.LastSuccess, s.LastError = later(s.Full.LastSuccess, s.Dump.LastSuccess), s.Full.LastError
+	if s.LastError == nil || s.Dump.LastError != nil && s.Dump.failed.After(s.Full.failed) {
+		s.LastError = s.Dump.LastError
+	}
 	return s, nil
+}
+
+// runStatus sums up runs of one kind, the newest first.
+func runStatus(runs []BackupRun) (s RunStatus) {
+	if i := slices.IndexFunc(runs, func(run BackupRun) bool { return run.OK }); i >= 0 {
+		s.LastSuccess = runs[i].Began
+	}
+	if len(runs) > 0 && !runs[0].OK {
+		s.LastError, s.failed = runs[0].Error, runs[0].Began
+	}
+	return s
+}
+
+// oldestOK is when the oldest run that worked began.
+func oldestOK(runs []BackupRun) (at time.Time) {
+	for _, run := range runs {
+		if run.OK {
+			at = run.Began
+		}
+	}
+	return at
 }
 
 func later(a, b time.Time) time.Time {
@@ -96,8 +140,16 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// staleAfter is how old the newest snapshot of a repository may be.
-const staleAfter = 26 * time.Hour
+const (
+	// staleAfter is how old the newest snapshot of a repository may be.
+	staleAfter = 26 * time.Hour
+	// wholeStaleAfter is how old the newest full one may be. It counts from its begin
+	// and may take hours: a night that was missed is told by its error.
+	wholeStaleAfter = 2*24*time.Hour + 2*time.Hour
+	// checkOverdue is how old the newest check that passed may be. Every byte is to be
+	// read within 30 days, and one of its parts each night.
+	checkOverdue = (30 - parts + 1) * 24 * time.Hour
+)
 
 // backupFindings tell what is wrong with the copies.
 func (d *Daemon) backupFindings(ctx context.Context) []Finding {
@@ -128,16 +180,66 @@ func (d *Daemon) backupFindings(ctx context.Context) []Finding {
 }
 
 func (r RepositoryStatus) findings(since time.Time) []Finding {
-	switch last := later(since, r.LastSuccess); {
-	case replaced(r.LastError):
+	if replaced(r.LastError) {
 		return []Finding{{Severity: Failure, Message: *r.LastError}}
-	case time.Since(last) > staleAfter:
+	}
+	return distinct(slices.Concat(r.saveFindings(since), r.upkeepFindings()))
+}
+
+// saveFindings tell of backups. Those of databases alone make up for no full one:
+// plain files are in no dump.
+func (r RepositoryStatus) saveFindings(since time.Time) (all []Finding) {
+	last, whole := later(since, r.LastSuccess), later(since, r.Full.LastSuccess)
+	if time.Since(last) > staleAfter {
 		return []Finding{{Severity: Failure, Message: Message{ID: "backup.stale", Args: Args("repository", r.Name, "hours", int(time.Since(last).Hours()))}}}
-	case r.LastError != nil:
-		return []Finding{{Severity: Warning, Message: Message{ID: "backup.failed", Args: Args("repository", r.Name, "detail", r.LastError.ID)}}, {Severity: Warning, Message: *r.LastError}}
-	default:
+	}
+	if time.Since(whole) > wholeStaleAfter {
+		all = append(all, Finding{Severity: Failure, Message: Message{ID: "backup.full-stale", Args: Args("repository", r.Name, "days", int(time.Since(whole).Hours()/24))}})
+	}
+	if e := r.Full.LastError; e != nil && r.Dump.LastSuccess.After(r.Full.failed) {
+		all = append(all, because(Message{ID: "backup.full-failed", Args: Args("repository", r.Name, "detail", e.ID)}, *e)...)
+	} else if e != nil {
+		all = append(all, because(Message{ID: "backup.failed", Args: Args("repository", r.Name, "detail", e.ID)}, *e)...)
+	}
+	if e := r.Dump.LastError; e != nil {
+		all = append(all, because(Message{ID: "backup.failed", Args: Args("repository", r.Name, "detail", e.ID)}, *e)...)
+	}
+	return all
+}
+
+// upkeepFindings tell of checks and of what was to be forgotten, once there is
+// something to look after.
+func (r RepositoryStatus) upkeepFindings() (all []Finding) {
+	if r.whole.IsZero() {
 		return nil
 	}
+	if last := later(r.whole, r.Check.LastSuccess); time.Since(last) > checkOverdue {
+		all = append(all, Finding{Severity: Warning, Message: Message{ID: "backup.check-overdue", Args: Args("repository", r.Name, "days", int(time.Since(last).Hours()/24))}})
+		if e := r.Check.LastError; e != nil && e.ID != "backup.damaged" { // that is told by itself
+			all = append(all, Finding{Severity: Warning, Message: *e})
+		}
+	}
+	if e := r.Prune.LastError; e != nil && !replaced(e) {
+		all = append(all, because(Message{ID: "backup.prune-failed", Args: Args("repository", r.Name, "detail", e.ID)}, *e)...)
+	}
+	return all
+}
+
+// because is a finding with its reason beside it.
+func because(m, reason Message) []Finding {
+	return []Finding{{Severity: Warning, Message: m}, {Severity: Warning, Message: reason}}
+}
+
+// distinct leaves out what was told already: one reason may stand for several runs.
+func distinct(all []Finding) (some []Finding) {
+	told := map[string]bool{}
+	for _, f := range all {
+		if !told[f.ID] {
+			some = append(some, f)
+		}
+		told[f.ID] = true
+	}
+	return some
 }
 
 // damageFindings tell of repositories with a check that failed and that no later

@@ -192,6 +192,172 @@ func TestLongBackupHoldsUpNoDump(t *testing.T) {
 	})
 }
 
+// TestOffAtNight: what was missed is done when the machine is on again, all of it.
+func TestOffAtNight(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, _ *appliance.Daemon) {
+		time.Sleep(20 * time.Hour) // it is on in the first night
+		b.vault.slow(20 * time.Second)
+		const nights = 5
+		var began []time.Time
+		for range nights {
+			b.stop()
+			time.Sleep(14 * time.Hour) // from 20:00 to 10:00
+			b.boot()
+			began = append(began, time.Now())
+			time.Sleep(10 * time.Hour)
+		}
+		for _, kind := range []appliance.BackupKind{appliance.BackupFull, appliance.BackupDrill, appliance.BackupCheck, appliance.BackupPrune} {
+			runs, err := b.store.Runs(t.Context(), "", kind, appliance.KeptRuns)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, day := range began {
+				n := 0
+				for _, run := range runs {
+					if run.OK && !run.Began.Before(day) && run.Began.Before(day.Add(10*time.Hour)) {
+						n++
+					}
+				}
+				if n != 1 {
+					t.Errorf("%s: %d times on %v", kind, n, day.UTC())
+				}
+			}
+		}
+		if f := b.findings(); len(f) > 0 {
+			t.Errorf("findings %v", f)
+		}
+	})
+}
+
+// TestFullBackupAfterRecovery: the one that is due meanwhile waits until all is back.
+func TestFullBackupAfterRecovery(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		b.stop()
+		time.Sleep(3 * 24 * time.Hour)
+		if err := errors.Join(os.MkdirAll(b.paths.Rescue(), 0o700), os.WriteFile(b.paths.RescueKit(), []byte("{}"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		b.boot()
+		time.Sleep(5 * time.Minute)
+		if err := os.Remove(b.paths.RescueKit()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		runs, err := b.store.Runs(t.Context(), "box", appliance.BackupFull, 10)
+		if err != nil || len(runs) != 2 || !runs[0].OK {
+			t.Errorf("%+v, %v", runs, err)
+		}
+	})
+}
+
+// TestDumpIntoOneRepository keeps nothing from the others.
+func TestDumpIntoOneRepository(t *testing.T) {
+	saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		b.put("coop.db", "an order that was acknowledged")
+		if err := d.Backup(t.Context(), appliance.BackupDump, "box", nil); err != nil {
+			t.Fatal(err)
+		}
+		before := b.vault.count("offsite")
+		time.Sleep(31 * time.Minute)
+		if n := b.vault.count("offsite") - before; n != 1 {
+			t.Errorf("%d snapshots elsewhere of what changed", n)
+		}
+	})
+}
+
+// TestNoRoomForCopies: the disk that the platform writes to is not filled by its
+// own backup.
+func TestNoRoomForCopies(t *testing.T) {
+	for name, c := range map[string]struct {
+		free int64
+		want string
+	}{
+		"for the databases":      {free: 256<<20 + 1<<20, want: "backup.no-room"},
+		"for anything":           {free: 1 << 20, want: "backup.no-room"},
+		"for the databases just": {free: 256<<20 + 2<<20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				b.put("coop.db", strings.Repeat("x", 2<<20))
+				b.put("photo.jpg", strings.Repeat("x", 8<<20)) // is read where it is
+				copied := false
+				b.data.snapshots = func(appliance.DataPlace) error { copied = true; return nil }
+				b.space.free = c.free
+				for _, kind := range []appliance.BackupKind{appliance.BackupDump, appliance.BackupFull} {
+					if err := backup(d, kind); c.want != "" && !appliance.IsProblem(err, c.want) || c.want == "" && err != nil {
+						t.Error(kind, err)
+					}
+				}
+				if copied != (c.want == "") {
+					t.Errorf("the database was copied: %v", copied)
+				}
+				if f := b.findings(); c.want != "" && !slices.Contains(f, "warning "+c.want) || c.want == "" && len(f) > 0 {
+					t.Errorf("findings %v", f)
+				}
+			})
+		})
+	}
+}
+
+// TestNoRoomInTheBoxItself: its own repository gets nothing more, others do.
+func TestNoRoomInTheBoxItself(t *testing.T) {
+	saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		b.data.snapshots = func(appliance.DataPlace) error {
+			b.space.free = 256<<20 - 1 // the platform went on writing
+			return nil
+		}
+		if err := backup(d, appliance.BackupDump); !appliance.IsProblem(err, "backup.no-spare") {
+			t.Error(err)
+		}
+		if box, elsewhere := b.vault.count("box"), b.vault.count("offsite"); box != 0 || elsewhere != 1 {
+			t.Errorf("%d snapshots on the box, %d elsewhere", box, elsewhere)
+		}
+		if f := b.findings(); !slices.Equal(f, []string{"warning backup.failed", "warning backup.no-spare"}) {
+			t.Errorf("findings %v", f)
+		}
+	})
+}
+
+// TestChangeEndsACopy: an update that is put back ends the copy of a database that is
+// being made for a backup. It is made again; one that fails by itself is not.
+func TestChangeEndsACopy(t *testing.T) {
+	for name, c := range map[string]struct {
+		changes, copies int
+		fails           bool
+	}{
+		"one change":         {changes: 1, copies: 2},
+		"two changes":        {changes: 2, copies: 3},
+		"change by change":   {changes: 9, copies: 3, fails: true},
+		"it fails by itself": {copies: 1, fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				copies := 0
+				b.data.snapshots = func(appliance.DataPlace) error {
+					if copies++; copies <= c.changes {
+						if err := d.Restart(t.Context(), "delivery", nil); err != nil {
+							t.Error(err)
+						}
+					} else if !c.fails {
+						return nil
+					}
+					return errors.New("its unit was stopped")
+				}
+				if err := backup(d, appliance.BackupDump); (err != nil) != c.fails || copies != c.copies {
+					t.Errorf("%d copies, %v", copies, err)
+				}
+			})
+		})
+	}
+}
+
 func TestDamageIsHealed(t *testing.T) {
 	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
 		if err := backup(d, appliance.BackupFull); err != nil {

@@ -4,6 +4,8 @@ package appliance
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -58,8 +60,32 @@ func (c Change) Over() bool { return c.Outcome != "" }
 // KeptChanges is how many changes of a stack are remembered.
 const KeptChanges = 200
 
+// notItsOwn are reasons that a change was put back for which say nothing of the
+// release: the machine had no room, it was busy, the engine or the edge did not answer,
+// the data that are here could not be copied. Each passes, or can be mended here, and
+// then the same release may be taken. One that ends in "*" is meant with all that begin
+// so. What is not listed is held against the release.
+func notItsOwn() []string {
+	return []string{
+		"update.no-room", "update.no-memory", "update.over-budget", "update.interrupted", "update.postponed",
+		"migrate.disk-full", "migrate.busy", "migrate.data-busy", "migrate.broken-off", "migrate.data-broken-off",
+		"migrate.copy-failed", "migrate.damaged", "migrate.no-database",
+		"engine.unreachable", "engine.slow", "engine.not-there", "engine.refused", "engine.name-taken", "engine.network-taken",
+		"daemon.busy", "daemon.stopping", "daemon.database-gone", "daemon.not-configured", "daemon.state-*",
+		"config.*", "edge.*",
+	}
+}
+
+// ownFault tells whether a change was put back for a reason of the release itself.
+func (c Change) ownFault() bool {
+	return c.Outcome == PutBack && (c.Reason == nil || !slices.ContainsFunc(notItsOwn(), func(id string) bool {
+		begin, all := strings.CutSuffix(id, "*")
+		return c.Reason.ID == id || all && strings.HasPrefix(c.Reason.ID, begin)
+	}))
+}
+
 // bad tells why a bundle should not be tried again: its last attempt on this
-// stack was put back for a reason of its own. ok is false when nothing is known
+// stack that told anything of it was put back. ok is false when nothing is known
 // against it.
 func (d *Daemon) bad(ctx context.Context, stack, digest string) (why Change, ok bool, err error) {
 	all, err := d.Store.Changes(ctx, stack, KeptChanges)
@@ -70,11 +96,8 @@ func (d *Daemon) bad(ctx context.Context, stack, digest string) (why Change, ok 
 		if c.To.Digest != digest || c.Kind != KindUpdate || !c.Over() {
 			continue
 		}
-		switch c.Outcome {
-		case PutBack:
-			return c, true, nil
-		case Committed:
-			return c, false, nil
+		if c.ownFault() || c.Outcome == Committed {
+			return c, c.Outcome == PutBack, nil
 		}
 	}
 	return why, false, nil

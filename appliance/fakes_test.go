@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"rochdale/appliance"
+	"rochdale/appliance/host"
 	"rochdale/appliance/state"
 	"rochdale/appliance/step"
 	"rochdale/stacks"
@@ -477,7 +479,12 @@ func (e *edgeTwin) Apply(_ context.Context, r appliance.Routes) error {
 func (e *edgeTwin) Routes(context.Context) (appliance.Routes, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.routes, nil
+	if e.down {
+		return appliance.Routes{}, appliance.Problem("edge.unreachable", nil)
+	}
+	r := e.routes
+	r.Hosts = maps.Clone(r.Hosts)
+	return r, nil
 }
 
 func (e *edgeTwin) InFlight(_ context.Context, upstream string) (int, error) {
@@ -640,6 +647,7 @@ type bench struct {
 	vault    *vaultTwin
 	shelf    *shelfTwin
 	kits     *kitsTwin
+	disk     host.Disk // of the next daemon; nil: the real one
 	d        *appliance.Daemon
 	stop     func()
 }
@@ -683,6 +691,9 @@ func (b *bench) boot() *appliance.Daemon {
 		Data: b.data, Space: b.space, Vault: b.vault, Shelf: b.shelf,
 		Log: slog.New(slog.NewTextHandler(b.t.Output(), nil)),
 	})
+	if b.disk != nil {
+		b.d.WriteTo(b.disk)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error, 1)
 	go func() { over <- b.d.Run(ctx) }()

@@ -14,8 +14,9 @@ const wholeBox = ""
 // lanes let one operation at a time touch a stack. Reconciling gives way: an
 // operation that somebody asked for interrupts it.
 type lanes struct {
-	mu   sync.Mutex
-	held map[string]*hold
+	mu    sync.Mutex
+	held  map[string]*hold
+	taken map[string]int // how often, by stack
 }
 
 type hold struct {
@@ -24,7 +25,7 @@ type hold struct {
 	gone  chan struct{}
 }
 
-func newLanes() *lanes { return &lanes{held: map[string]*hold{}} }
+func newLanes() *lanes { return &lanes{held: map[string]*hold{}, taken: map[string]int{}} }
 
 // take holds the lane of a stack (or of the whole box) for an operation. When
 // another operation holds it, or the whole box, it fails with "daemon.busy".
@@ -34,6 +35,7 @@ func (l *lanes) take(ctx context.Context, stack, what string) (release func(), e
 		other := l.blocking(stack)
 		if other == nil {
 			release = l.hold(stack, &hold{what: what})
+			l.taken[stack]++
 			l.mu.Unlock()
 			return release, nil
 		}
@@ -48,6 +50,17 @@ func (l *lanes) take(ctx context.Context, stack, what string) (release func(), e
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// takes is how many operations there were so far that had the stack to themselves.
+// Another number than before: one came in between, and may be over.
+func (l *lanes) takes(stack string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if stack == wholeBox {
+		return l.taken[wholeBox]
+	}
+	return l.taken[stack] + l.taken[wholeBox]
 }
 
 // visit holds the lane of a stack until release, or until an operation wants

@@ -55,6 +55,8 @@ type BackupRun struct {
 	// Without are the stopped stacks that could not be put into the snapshot, and why.
 	Without map[string]Message `json:"without,omitempty"`
 	Drill   *Drill             `json:"drill,omitempty"`
+	// Ahead tell of snapshots from the future, after a prune that let them stay.
+	Ahead []Message `json:"ahead,omitempty"`
 }
 
 // Drill is the evidence of a restore that was tried out.

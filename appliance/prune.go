@@ -17,7 +17,12 @@ import (
 // prune removes images, ended containers, bundles and generations of data that no
 // row, no request and none of the last releases speak of. It does nothing while
 // a stack starts or changes.
-func (d *Daemon) prune(ctx context.Context) (Pruned, error) {
+func (d *Daemon) prune(ctx context.Context) (Pruned, error) { return d.pruneBeside(ctx, wholeBox) }
+
+// pruneBeside is prune for an operation that holds the lane of a stack. Bundles and
+// data of that stack are left to the daily clean-up: waiting for its lane would be
+// waiting for itself.
+func (d *Daemon) pruneBeside(ctx context.Context, held string) (Pruned, error) {
 	if starting, err := d.starting(ctx); err != nil || starting {
 		return Pruned{}, err
 	}
@@ -34,6 +39,7 @@ func (d *Daemon) prune(ctx context.Context) (Pruned, error) {
 		return done, err
 	}
 	d.Log.Info("cleaned up", "images", len(done.Images), "containers", len(done.Containers))
+	rows = slices.DeleteFunc(rows, func(r Release) bool { return r.Stack == held })
 	return done, d.pruneReleases(ctx, rows)
 }
 

@@ -17,7 +17,8 @@ import (
 const backFor = time.Minute
 
 // ended closes a transition: committed, or put back. failed is why it came to
-// nothing, or nil. It may be run again after a crash in the middle.
+// nothing, or nil. It may be run again after a crash in the middle: then what is there
+// is put in order, and a change that is over already stays told as it was.
 func (t *transition) ended(ctx context.Context, failed error) error {
 	done, err := t.committed(ctx)
 	if err != nil {
@@ -34,14 +35,22 @@ func (t *transition) ended(ctx context.Context, failed error) error {
 	}
 	t.views.gate(t.Stack, Gate{}) // reconciling points the edge if the plan could not
 	t.routes.poke()
-	t.change.Outcome, t.change.Ended = Committed, time.Now().UTC()
+	return t.close(ctx, Committed)
+}
+
+// close keeps how the change ended, unless that is known.
+func (t *transition) close(ctx context.Context, how ChangeOutcome) error {
+	if t.change.Over() {
+		return nil
+	}
+	t.change.Outcome, t.change.Ended = how, time.Now().UTC()
 	return t.keep(ctx)
 }
 
 // putBack lets the old release serve on its own data again, and forgets what was
 // made for the new one.
 func (t *transition) putBack(ctx context.Context, failed error) error {
-	t.change.Reason, t.change.Log = reasonOf(failed), cmp.Or(t.lastWords(ctx), lastLines(failed))
+	t.blame(ctx, failed)
 	err := t.goBack(ctx)
 	for end := time.Now().Add(backFor); err != nil && ctx.Err() == nil && time.Now().Before(end); {
 		t.Log.Warn("the old release is not back yet", "stack", t.Stack, "error", err)
@@ -53,8 +62,20 @@ func (t *transition) putBack(ctx context.Context, failed error) error {
 	}
 	t.views.gate(t.Stack, Gate{})
 	t.routes.poke()
-	t.change.Outcome, t.change.Ended = outcomeOf(failed), time.Now().UTC()
-	return errors.Join(err, t.dropNew(ctx), t.keep(ctx))
+	return errors.Join(err, t.dropNew(ctx), t.close(ctx, outcomeOf(*t.change.Reason)))
+}
+
+// blame keeps why the change is put back, unless that is known: who goes on with it
+// after a crash only knows that there was one. That it can not be kept, as when the disk
+// is full, is no reason not to go back.
+func (t *transition) blame(ctx context.Context, failed error) {
+	if t.change.Reason != nil {
+		return
+	}
+	t.change.Reason, t.change.Log = reasonOf(failed), cmp.Or(t.lastWords(ctx), lastLines(failed))
+	if err := t.keep(ctx); err != nil {
+		t.Log.Warn("why a change is put back is not kept yet", "stack", t.Stack, "error", err)
+	}
 }
 
 // reasonOf is what a person is told: what went wrong, not that it was put back.
@@ -67,11 +88,11 @@ func reasonOf(failed error) *Message {
 	return &m
 }
 
-func outcomeOf(failed error) ChangeOutcome {
-	switch {
-	case IsProblem(failed, "update.postponed"):
+func outcomeOf(why Message) ChangeOutcome {
+	switch why.ID {
+	case "update.postponed":
 		return Postponed
-	case IsProblem(failed, "update.interrupted"):
+	case "update.interrupted":
 		return Interrupted
 	default:
 		return PutBack

@@ -174,6 +174,9 @@ func (l *look) stray() error {
 func (l *look) clear(ctx context.Context) error {
 	l.views.point(l.stack, "")
 	err := l.route(ctx)
+	if errors.Is(err, errNoHosts) {
+		err = nil // a finding of its own says so; the stack is to stop in any case
+	}
 	for _, x := range l.containers {
 		err = errors.Join(err, l.retire(ctx, &crew{}, x))
 	}

@@ -93,6 +93,8 @@ func (w *recovering) there(ctx context.Context) (bool, error) {
 	return ok, err
 }
 
+// fetch lays out all that the snapshot has of the stack, and waits until it is on the
+// disk: what is moved away from here later is taken for whole after a power cut.
 func (w *recovering) fetch(ctx context.Context, _ step.Report) error {
 	r, err := w.repository(w.from.Repository)
 	if err != nil {
@@ -102,8 +104,10 @@ func (w *recovering) fetch(ctx context.Context, _ step.Report) error {
 	if w.took, err = w.layOut(ctx, r, into); err != nil {
 		return err
 	}
-	_, err = w.Vault.Restore(ctx, r, backups.Restore{Snapshot: w.from.Snapshot, Target: w.restored(), Include: []string{w.took.Secrets}})
-	return readable(err)
+	if _, err = w.Vault.Restore(ctx, r, backups.Restore{Snapshot: w.from.Snapshot, Target: w.restored(), Include: []string{w.took.Secrets}}); err != nil {
+		return readable(err)
+	}
+	return w.files.SyncAll(w.restored())
 }
 
 // unpackTaken opens the release that ran, out of the snapshot.

@@ -167,6 +167,6 @@ func (x *removal) clean(ctx context.Context, _ step.Report) error {
 		return err
 	}
 	x.views.forget(x.stack)
-	_, err := x.prune(ctx)
+	_, err := x.pruneBeside(ctx, x.stack)
 	return err
 }

@@ -34,10 +34,12 @@ func NewRescue(p Paths, v Vault, all []backups.Repository) Rescue {
 	return Rescue{&Daemon{Parts: Parts{Paths: p, Vault: v}, files: host.NewFiles()}, all}
 }
 
-// Find tells of the newest snapshot in any repository. One that does not answer may
+// Find tells of the newest snapshot in any repository; one from the future is taken
+// only when there is no other. A repository that does not answer may
 // have a newer one, so that it has to be left out by name: without.
 func (r Rescue) Find(ctx context.Context, without ...string) (RescuePoint, error) {
 	var best RescuePoint
+	var found Restorable
 	var failed error
 	silent := ""
 	for _, repository := range r.all {
@@ -55,8 +57,8 @@ func (r Rescue) Find(ctx context.Context, without ...string) (RescuePoint, error
 			failed, silent = errors.Join(failed, err), repository.Name
 			continue
 		}
-		if one.Made.After(best.Made) {
-			best = RescuePoint{Repository: one.Repository, Snapshot: one.Snapshot, Files: one.Files, Made: one.Made}
+		if first := lateLast(one, found); found.Snapshot == "" || first < 0 || first == 0 && one.Made.After(found.Made) {
+			found, best = one, RescuePoint{Repository: one.Repository, Snapshot: one.Snapshot, Files: one.Files, Made: one.Made}
 		}
 	}
 	if best.Snapshot == "" {

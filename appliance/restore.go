@@ -26,7 +26,8 @@ type RestoreRequest struct {
 	// Repository is where the snapshot is; empty: the box's own.
 	Repository string `json:"repository,omitempty"`
 	// At is the beginning of a snapshot's id, or a time: then it is the newest
-	// snapshot that is not younger. Empty: the newest.
+	// snapshot that is not younger. Empty: the newest. One from the future is
+	// taken when it is named by its id, or when there is no other.
 	At string `json:"at,omitempty"`
 	// Window is how long visitors may see the maintenance page at most.
 	Window time.Duration `json:"window_ns,omitempty"`
@@ -57,8 +58,8 @@ func (d *Daemon) FindSnapshot(ctx context.Context, q RestoreRequest) (Restorable
 	return d.choose(ctx, r, q.At)
 }
 
-// Snapshots lists what can be restored from a repository, the newest first; ""
-// is the box's own.
+// Snapshots lists what can be restored from a repository, the newest first and those
+// from the future last; "" is the box's own.
 func (d *Daemon) Snapshots(ctx context.Context, repository string) ([]Restorable, error) {
 	r, err := d.repository(cmp.Or(repository, BoxRepository))
 	if err != nil {
@@ -68,7 +69,8 @@ func (d *Daemon) Snapshots(ctx context.Context, repository string) ([]Restorable
 }
 
 // restorables are all snapshots of a repository, each with the whole one that its
-// plain files come from: the newest that is not younger.
+// plain files come from: the newest that is not younger. Those from the future come
+// last: the clock was wrong, and any of the others may be newer in truth.
 func (d *Daemon) restorables(ctx context.Context, r backups.Repository) ([]Restorable, error) {
 	list := []Restorable{}
 	for _, kind := range []BackupKind{BackupDump, BackupFull} {
@@ -88,7 +90,23 @@ func (d *Daemon) restorables(ctx context.Context, r backups.Repository) ([]Resto
 		}
 		list[i].Files = files
 	}
+	slices.SortStableFunc(list, lateLast)
 	return list, nil
+}
+
+// late tells whether a snapshot is from the future.
+func (s Restorable) late() bool { return backups.FromFuture(s.Made) }
+
+// lateLast puts snapshots from the future behind the others.
+func lateLast(a, b Restorable) int {
+	switch {
+	case a.late() == b.late():
+		return 0
+	case a.late():
+		return 1
+	default:
+		return -1
+	}
 }
 
 // choose finds a snapshot by id or time.
@@ -105,7 +123,7 @@ func (d *Daemon) choose(ctx context.Context, r backups.Repository, at string) (R
 }
 
 // matching tells whether a snapshot is what a person wrote; the first one of a
-// list with the newest first is meant.
+// list as [Daemon.restorables] gives it is meant.
 func matching(at string) func(Restorable) bool {
 	for _, form := range snapshotTimes() {
 		if t, err := time.Parse(form, at); err == nil {
@@ -147,7 +165,9 @@ func (t *transition) restorePlan() step.Plan {
 // restored is where this transition lays a snapshot out.
 func (t *transition) restored() string { return t.Paths.Restored(t.Stack, t.ID) }
 
-// fetch lays out what the snapshot has of the stack, while the old data serve.
+// fetch lays out what the snapshot has of the stack, while the old data serve, and
+// waits until it is on the disk: what is moved away from here later is taken for whole
+// after a power cut.
 func (t *transition) fetch(ctx context.Context, _ step.Report) error {
 	if _, err := t.begun(ctx); err != nil {
 		return err
@@ -157,7 +177,10 @@ func (t *transition) fetch(ctx context.Context, _ step.Report) error {
 		return err
 	}
 	t.took, err = t.layOut(ctx, r, layout{Snapshot: t.Snapshot, Files: t.Files, Stack: t.Stack, Into: t.restored()})
-	return err
+	if err != nil {
+		return err
+	}
+	return t.files.SyncAll(t.restored())
 }
 
 // layout says what of a repository is wanted where.

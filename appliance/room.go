@@ -4,9 +4,15 @@ package appliance
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"rochdale/appliance/step"
+	"rochdale/backups"
+	"rochdale/stacks"
 )
 
 // spareDisk is what a change leaves free beside the copy of the data, in bytes:
@@ -51,6 +57,59 @@ func (t *transition) memoryFor(c *crew) error {
 		return Problem("update.no-memory", nil, "stack", t.Stack, "need", mebibytes(more), "free", mebibytes(free))
 	}
 	return nil
+}
+
+// roomToStage wants space for copies of the databases: the stacks write to the same
+// disk.
+func (d *Daemon) roomToStage(ctx context.Context, at DataPlace, into string) error {
+	size, err := d.databaseSize(ctx, at)
+	if err != nil {
+		return err
+	}
+	free, err := d.Space.Free(into)
+	if err == nil && free < size+spareDisk {
+		err = Problem("backup.no-room", nil, "stack", at.Stack, "need", mebibytes(size+spareDisk), "free", mebibytes(free))
+	}
+	return err
+}
+
+// databaseSize is how many bytes copies of the databases take at most. Plain files
+// beside them do not count: they are saved from where they lie.
+func (d *Daemon) databaseSize(ctx context.Context, at DataPlace) (size int64, err error) {
+	served := at
+	served.Volumes, served.Databases = nil, map[string]stacks.Database{}
+	for name, db := range at.Databases {
+		if db.Volume == "" {
+			served.Databases[name] = db
+			continue
+		}
+		file := filepath.Join(at.Volumes[db.Volume], filepath.FromSlash(db.Path))
+		for _, path := range []string{file, file + "-wal"} {
+			info, err := os.Lstat(path)
+			if err == nil {
+				size += info.Size()
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return 0, fmt.Errorf("look how large a database of stack %s is: %w", at.Stack, err)
+			}
+		}
+	}
+	if len(served.Databases) == 0 {
+		return size, nil
+	}
+	more, err := d.Data.Size(ctx, served)
+	return size + more, err
+}
+
+// roomToSave wants the repository on the box itself to leave the stacks some disk.
+func (d *Daemon) roomToSave(r backups.Repository) error {
+	if r.Name != BoxRepository {
+		return nil
+	}
+	free, err := d.Space.Free(r.URL)
+	if err == nil && free < spareDisk {
+		err = Problem("backup.no-spare", nil, "repository", r.Name, "need", mebibytes(spareDisk), "free", mebibytes(free))
+	}
+	return err
 }
 
 func mebibytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }

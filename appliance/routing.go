@@ -4,8 +4,8 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"maps"
-	"reflect"
 	"sync"
 	"time"
 )
@@ -17,7 +17,7 @@ type routing struct {
 
 	mu    sync.Mutex // one document at a time, so that none overtakes a newer one
 	sent  map[string]Host
-	known bool // the edge has sent
+	known bool // the edge has what sent says
 	err   error
 	since time.Time // of err
 	kick  chan struct{}
@@ -27,30 +27,57 @@ func newRouting(s Store, e Edge) *routing {
 	return &routing{store: s, edge: e, kick: make(chan struct{}, 1)}
 }
 
+// errNoHosts is why nothing can be sent, which another attempt would not change.
+var errNoHosts = errors.New("nobody knows the names that the edge should answer to")
+
+// wanted gives the hosts that the world should see now. What it can not know it
+// takes from has, the hosts that the edge has.
+type wanted func(has func() (map[string]Host, error)) (map[string]Host, error)
+
 // send gives the edge the hosts that the world should see now, unless it has
-// them. wanted is asked while no other document is on its way.
-func (r *routing) send(ctx context.Context, wanted func() (map[string]Host, bool)) error {
+// them. It returns nil when the edge has them. hosts is asked while no other
+// document is on its way.
+func (r *routing) send(ctx context.Context, hosts wanted) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	hosts, ok := wanted()
-	if !ok || r.known && reflect.DeepEqual(hosts, r.sent) {
-		return nil
+	next, err := hosts(func() (map[string]Host, error) { return r.has(ctx) })
+	if errors.Is(err, errNoHosts) || err == nil && r.known && maps.Equal(next, r.sent) {
+		return err
 	}
-	err := r.apply(ctx, hosts)
+	if err == nil {
+		err = r.apply(ctx, next)
+	}
 	if err != nil && r.err == nil {
 		r.since = time.Now()
 	}
 	r.err = err
 	if r.known = err == nil; r.known {
-		r.sent = maps.Clone(hosts)
+		r.sent = maps.Clone(next)
 	}
 	return err
 }
 
+// has gives the hosts that the edge has, and asks it when nobody knows.
+func (r *routing) has(ctx context.Context) (map[string]Host, error) {
+	if r.known {
+		return r.sent, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, edgeLimit)
+	defer cancel()
+	theirs, err := r.edge.Routes(ctx)
+	if err == nil {
+		r.sent, r.known, r.err = theirs.Hosts, true, nil
+	}
+	return r.sent, err
+}
+
+// edgeLimit bounds one question to the edge.
+const edgeLimit = 15 * time.Second
+
 // apply sends the document. An edge that has a newer one than we ever sent
 // outlived a state that was lost: then we count on from there.
 func (r *routing) apply(ctx context.Context, hosts map[string]Host) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, edgeLimit)
 	defer cancel()
 	err := r.applyAs(ctx, hosts, 0)
 	if !IsProblem(err, "edge.routes-older") {
@@ -95,7 +122,7 @@ const edgeRetry = 3 * time.Second
 func (d *Daemon) keepRouting(ctx context.Context) {
 	for ctx.Err() == nil {
 		var again <-chan time.Time
-		if err := d.route(ctx); err != nil {
+		if err := d.route(ctx); err != nil && !errors.Is(err, errNoHosts) {
 			d.Log.Warn("the edge did not take the routes", "error", err)
 			again = time.After(edgeRetry)
 		}
@@ -107,13 +134,13 @@ func (d *Daemon) keepRouting(ctx context.Context) {
 	}
 }
 
-// route sends the edge what it should have now.
+// route sends the edge what it should have now. Without an error the edge has it.
 func (d *Daemon) route(ctx context.Context) error {
 	releases, err := d.Store.Releases(ctx)
 	if err != nil {
 		return err
 	}
-	return d.routes.send(ctx, func() (map[string]Host, bool) { return d.hosts(releases) })
+	return d.routes.send(ctx, func(has func() (map[string]Host, error)) (map[string]Host, error) { return d.hosts(releases, has) })
 }
 
 // mustRoute is for operations that may not go on before the edge follows: it
@@ -122,19 +149,20 @@ func (d *Daemon) mustRoute(ctx context.Context) error {
 	limit := time.Now().Add(30 * time.Second)
 	for {
 		err := d.route(ctx)
-		if err == nil || ctx.Err() != nil || time.Now().After(limit) {
+		if err == nil || errors.Is(err, errNoHosts) || ctx.Err() != nil || time.Now().After(limit) {
 			return err
 		}
 		sleep(ctx, time.Second)
 	}
 }
 
-// hosts makes the document's hosts. It gives none while there is a stack that
-// was not looked at yet: the edge's own copy knows better than a guess.
-func (d *Daemon) hosts(releases []Release) (map[string]Host, bool) {
+// hosts makes the document's hosts. A stack that was not looked at yet keeps what
+// the edge has for it, which knows better than a guess: one whose bundle can not be
+// opened, or that takes long to start, is in nobody's way and loses nothing.
+func (d *Daemon) hosts(releases []Release, has func() (map[string]Host, error)) (map[string]Host, error) {
 	config, ok := d.config.get()
 	if !ok {
-		return nil, false
+		return nil, d.noHosts()
 	}
 	hosts := map[string]Host{}
 	for _, r := range releases {
@@ -142,20 +170,58 @@ func (d *Daemon) hosts(releases []Release) (map[string]Host, bool) {
 		if !wanted || r.Stopped {
 			continue
 		}
-		upstream, seen := d.views.upstream(r.Stack)
-		if !seen {
-			return nil, false
+		host, known, err := d.hostOf(r.Stack, has)
+		if err != nil {
+			return nil, err
 		}
-		gate := Gate{Mode: GateOpen}
-		if v, _ := d.views.get(r.Stack); v.Gate.Mode != "" {
-			gate = v.Gate
+		if !known {
+			continue
 		}
-		hosts[entry.Domain] = Host{Stack: r.Stack, Upstream: upstream, Gate: gate}
+		hosts[entry.Domain] = host
 		for _, alias := range entry.Aliases {
 			hosts[alias] = Host{Stack: r.Stack, RedirectTo: entry.Domain, Gate: Gate{Mode: GateOpen}}
 		}
 	}
-	return hosts, true
+	return hosts, nil
+}
+
+// hostOf is where the requests of a stack go. known is false when nobody has looked
+// at it yet and the edge does not have it either.
+func (d *Daemon) hostOf(stack string, has func() (map[string]Host, error)) (h Host, known bool, err error) {
+	v, _ := d.views.get(stack)
+	h = Host{Stack: stack, Upstream: v.Upstream, Gate: Gate{Mode: GateOpen}}
+	if !v.Seen {
+		theirs, err := has()
+		if err != nil {
+			return h, false, err
+		}
+		if h, known = led(theirs, stack); !known {
+			return h, false, nil
+		}
+	}
+	if v.Gate.Mode != "" {
+		h.Gate = v.Gate
+	}
+	return h, true, nil
+}
+
+// led finds where a document leads the requests of a stack, whatever its name.
+func led(hosts map[string]Host, stack string) (Host, bool) {
+	for _, h := range hosts {
+		if h.Stack == stack && h.RedirectTo == "" {
+			return h, true
+		}
+	}
+	return Host{}, false
+}
+
+// noHosts says why nobody knows the names.
+func (d *Daemon) noHosts() error {
+	m := Message{ID: "daemon.unexpected", Args: Args("detail", errNoHosts)}
+	if f := d.config.finding(); f != nil {
+		m = f.Message
+	}
+	return &Error{Message: m, Code: ExitCheckFailed, Err: errNoHosts}
 }
 
 // drainLimit is how long requests on the old container may take.

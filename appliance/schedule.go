@@ -4,6 +4,7 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -21,11 +22,15 @@ type task struct {
 	// Spread is how far machines are kept apart, so that a thousand boxes do
 	// not do it in the same second. Each machine keeps its own place.
 	Spread time.Duration
-	Do     func(ctx context.Context) error
+	// Turns are for work that needs the box's lane of long jobs: such tasks go one
+	// after the other, and wait while somebody else has the lane.
+	Turns bool
+	Do    func(ctx context.Context) error
 }
 
 // The tasks of the box. The long ones are over before the hour in which the
-// machine may restart for security updates, or come after it.
+// machine may restart for security updates, or come after it. Those that are due
+// together, after the machine was off, take turns in this order.
 func (d *Daemon) tasks() []task {
 	upkeep := func(kind BackupKind) func(context.Context) error {
 		return func(ctx context.Context) error { return d.Upkeep(ctx, kind, nil) }
@@ -36,12 +41,21 @@ func (d *Daemon) tasks() []task {
 			return err
 		}},
 		{Name: "backup-dump", When: "*/15 * * * *", Spread: 10 * time.Minute, Do: d.dumpIfChanged},
-		{Name: "backup-full", When: "10 0 * * *", Spread: time.Hour, Do: func(ctx context.Context) error { return d.Backup(ctx, BackupFull, "", nil) }},
-		{Name: "backup-drill", When: "10 2 * * *", Spread: 30 * time.Minute, Do: func(ctx context.Context) error { return d.Drill(ctx, DrillRequest{}, nil) }},
-		{Name: "backup-drill-offsite", When: "40 5 3 * *", Spread: time.Hour, Do: d.drillOffsite},
-		{Name: "backup-check", When: "40 4 * * *", Spread: time.Hour, Do: upkeep(BackupCheck)},
-		{Name: "backup-prune", When: "10 7 * * *", Spread: time.Hour, Do: upkeep(BackupPrune)},
+		{Name: "backup-full", When: "10 0 * * *", Spread: time.Hour, Turns: true, Do: d.fullWhenWhole},
+		{Name: "backup-drill", When: "10 2 * * *", Spread: 30 * time.Minute, Turns: true, Do: func(ctx context.Context) error { return d.Drill(ctx, DrillRequest{}, nil) }},
+		{Name: "backup-check", When: "40 4 * * *", Spread: time.Hour, Turns: true, Do: upkeep(BackupCheck)},
+		{Name: "backup-prune", When: "10 7 * * *", Spread: time.Hour, Turns: true, Do: upkeep(BackupPrune)},
+		{Name: "backup-drill-offsite", When: "40 5 3 * *", Spread: time.Hour, Turns: true, Do: d.drillOffsite},
 	}
+}
+
+// fullWhenWhole saves everything. While the box is being recovered nothing may be
+// saved yet: that is waited for like a job.
+func (d *Daemon) fullWhenWhole(ctx context.Context) error {
+	if isFile(d.Paths.RescueKit()) {
+		return Problem("daemon.busy", nil, "stack", exclusiveLane, "job", "stack-recover").WithCode(ExitLocked)
+	}
+	return d.Backup(ctx, BackupFull, "", nil)
 }
 
 // schedule runs tasks when they are due, each by itself: a long one holds up no
@@ -56,6 +70,7 @@ type schedule struct {
 	offset func(spread time.Duration) time.Duration
 	failed func(t task, err error)
 	busy   *running
+	queue  *queue
 }
 
 // running are the tasks that run now, by name.
@@ -80,12 +95,28 @@ func (r *running) begin(name string) (end func(), ok bool) {
 	}, true
 }
 
+// queue lets those who enter it go one after the other, in the order in which they
+// entered. Only the loop of the schedule enters.
+type queue struct{ last chan struct{} } // closed when whoever entered last has left
+
+// enter gives what is closed when it is one's turn, and how to leave.
+func (q *queue) enter() (turn <-chan struct{}, leave func()) {
+	turn, q.last = q.last, make(chan struct{})
+	mine := q.last
+	return turn, func() { close(mine) }
+}
+
+// patience is how long a task whose turn it is waits for a job that somebody asked
+// for. It looks every minute.
+const patience = 6 * time.Hour
+
 // tick bounds how late a jump of the clock is noticed.
 const tick = time.Minute
 
 // run never returns before ctx is done.
 func (s schedule) run(ctx context.Context, tasks []task) {
-	s.busy = &running{names: map[string]bool{}}
+	s.busy, s.queue = &running{names: map[string]bool{}}, &queue{make(chan struct{})}
+	close(s.queue.last)
 	defer s.busy.wait.Wait()
 	for ctx.Err() == nil {
 		for _, t := range tasks {
@@ -120,17 +151,54 @@ func (s schedule) once(ctx context.Context, t task) error {
 	if !free {
 		return nil // it is due again and still runs: it comes when it is over
 	}
-	if err := s.store.Ran(ctx, t.Name, now); err != nil {
-		end()
-		return err
-	}
+	turn, leave := s.turn(t)
 	s.busy.wait.Go(func() {
 		defer end()
-		if err := t.Do(ctx); err != nil && ctx.Err() == nil {
+		defer leave()
+		select {
+		case <-turn:
+		case <-ctx.Done():
+		}
+		if err := s.do(ctx, t, last); err != nil && ctx.Err() == nil {
 			s.failed(t, err)
 		}
 	})
 	return nil
+}
+
+// turn is closed when the task may begin.
+func (s schedule) turn(t task) (turn <-chan struct{}, leave func()) {
+	if t.Turns {
+		return s.queue.enter()
+	}
+	now := make(chan struct{})
+	close(now)
+	return now, func() {}
+}
+
+// do keeps that the task ran, and does it. One that found the lane taken did not
+// run: it tries again, after a restart of the daemon too.
+func (s schedule) do(ctx context.Context, t task, last time.Time) error {
+	for began := time.Now(); ctx.Err() == nil; sleep(ctx, tick) {
+		if err := s.store.Ran(ctx, t.Name, time.Now()); err != nil {
+			return err
+		}
+		err := t.Do(ctx)
+		if !t.Turns || !laneTaken(err) || time.Since(began) >= patience {
+			return err
+		}
+		if err := s.store.Ran(ctx, t.Name, last); err != nil {
+			return err
+		}
+	}
+	return nil // it is due still
+}
+
+// laneTaken tells whether long work did not begin because other long work goes on. A
+// backup that ended because a stack was being changed did begin.
+func laneTaken(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.ID == "daemon.busy" && e.Args["stack"] == exclusiveLane
 }
 
 // next is the first time of a cron line after t.

@@ -5,6 +5,7 @@ package appliance
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -83,6 +84,74 @@ func TestSchedule(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTurns: tasks that are due together go in their order, and wait for a job that
+// somebody asked for; one that never got its turn is due after a restart.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		m := &memory{last: map[string]time.Time{"full": start.AddDate(0, 0, -9), "drill": start.AddDate(0, 0, -9), "check": start.AddDate(0, 0, -9), "dump": start.AddDate(0, 0, -9)}}
+		var mu sync.Mutex
+		var ran []string
+		asked := 0
+		one := func(name string, turns bool, do func() error) task {
+			return task{Name: name, When: "0 0 1 1 *", Turns: turns, Do: func(context.Context) error {
+				err := do()
+				if err == nil {
+					mu.Lock()
+					defer mu.Unlock()
+					ran = append(ran, name)
+				}
+				return err
+			}}
+		}
+		tasks := []task{
+			one("dump", false, func() error { return nil }),
+			one("full", true, func() error {
+				asked++
+				if time.Since(start) < 2*time.Hour {
+					return Problem("daemon.busy", nil, "stack", exclusiveLane)
+				}
+				time.Sleep(time.Hour)
+				return nil
+			}),
+			one("drill", true, func() error { time.Sleep(time.Hour); return nil }),
+			one("check", true, func() error { time.Sleep(30 * time.Minute); return nil }),
+		}
+		for _, span := range []time.Duration{3*time.Hour + 30*time.Minute, 2 * time.Hour} {
+			s := schedule{store: m, offset: func(time.Duration) time.Duration { return 0 }, failed: func(x task, err error) { t.Error(x.Name, err) }}
+			ctx, cancel := context.WithTimeout(t.Context(), span)
+			s.run(ctx, tasks)
+			cancel()
+		}
+		if got := strings.Join(ran, " "); got != "dump full drill check" {
+			t.Errorf("ran %s", got)
+		}
+		if asked < 100 || asked > 130 {
+			t.Errorf("the lane was asked for %d times in two hours", asked)
+		}
+	})
+}
+
+// TestTurnsEnd: who never gets the lane gives up, and the others have their turn.
+func TestTurnsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		long := time.Now().AddDate(0, 0, -9)
+		m := &memory{last: map[string]time.Time{"full": long, "check": long}}
+		var failed, ran []time.Duration
+		began := time.Now()
+		s := schedule{store: m, offset: func(time.Duration) time.Duration { return 0 }, failed: func(task, error) { failed = append(failed, time.Since(began)) }}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Hour)
+		defer cancel()
+		s.run(ctx, []task{
+			{Name: "full", When: "0 0 1 1 *", Turns: true, Do: func(context.Context) error { return Problem("daemon.busy", nil, "stack", exclusiveLane) }},
+			{Name: "check", When: "0 0 1 1 *", Turns: true, Do: func(context.Context) error { ran = append(ran, time.Since(began)); return nil }},
+		})
+		if len(failed) != 1 || failed[0] < patience || len(ran) != 1 || ran[0] > patience+time.Hour {
+			t.Errorf("failed %v, ran %v", failed, ran)
+		}
+	})
 }
 
 func TestPlaceIsStable(t *testing.T) {

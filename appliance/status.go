@@ -191,6 +191,7 @@ func (d *Daemon) Findings(ctx context.Context) []Finding {
 	}
 	all = append(all, d.watchFindings(ctx)...)
 	all = append(all, d.backupFindings(ctx)...)
+	all = append(all, d.aheadFindings(ctx)...)
 	all = append(all, d.recoveryFindings(ctx)...)
 	all = append(all, d.certificateFindings(ctx)...)
 	for _, c := range d.Checks {

@@ -180,7 +180,7 @@ func TestServerThatCanNotBeDumped(t *testing.T) {
 		"its dump fails": func(b *bench) {
 			b.data.snapshots = func(appliance.DataPlace) error { return errors.New("out of memory") }
 		},
-		"no room": func(b *bench) { b.space.free = 1 },
+		"no room": func(b *bench) { b.space.free = 256 << 20 }, // a repository wants no more
 		"it does not run": func(b *bench) {
 			b.engine.sick = func(appliance.ContainerSpec) error { return appliance.Problem("engine.ended", nil) }
 		},

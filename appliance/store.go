@@ -38,7 +38,7 @@ type Store interface {
 	// the stack beyond [KeptChanges] are forgotten.
 	KeepChange(ctx context.Context, c Change) error
 	// KeepRun keeps how a run on a repository ended. The oldest ones of its kind
-	// there beyond [KeptRuns] are forgotten.
+	// there beyond [KeptRuns] are forgotten, but for the last one that went well.
 	KeepRun(ctx context.Context, r BackupRun) error
 	// CopyTo writes a consistent copy of the whole store to a file that is not
 	// there yet.

@@ -132,13 +132,13 @@ func (s *swap) change(ctx context.Context, _ step.Report) error {
 	if i < 0 {
 		return Problem("daemon.web-gone", nil, "stack", s.Stack)
 	}
-	old, _ := s.views.upstream(s.Stack)
+	old, _ := s.views.get(s.Stack)
 	s.views.point(s.Stack, s.c.upstream(fresh[i]))
-	if err := s.mustRoute(ctx); err != nil {
-		s.views.point(s.Stack, old)
-		return err
+	err = s.mustRoute(ctx)
+	if err != nil {
+		s.views.change(s.Stack, func(v *view) { v.Upstream, v.Seen = old.Upstream, old.Seen })
 	}
-	return nil
+	return err
 }
 
 // empty waits until nothing is on its way in the old containers.

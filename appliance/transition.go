@@ -148,6 +148,9 @@ func (t *transition) hold(ctx context.Context, _ step.Report) error {
 	if t.Window > 0 {
 		gate, limit = Gate{Mode: GateClosed, Until: t.held.Add(t.Window)}, windowDrain
 	}
+	if err := t.sight(ctx); err != nil {
+		return err
+	}
 	t.views.gate(t.Stack, gate)
 	if err := t.mustRoute(ctx); err != nil {
 		return err
@@ -157,6 +160,25 @@ func (t *transition) hold(ctx context.Context, _ step.Report) error {
 		return nil
 	}
 	return t.await(ctx, upstream, limit)
+}
+
+// sight finds where the release that runs answers, when nobody has looked at the
+// stack since the daemon began: who does not know where the visitors are can not wait
+// for them.
+func (t *transition) sight(ctx context.Context) error {
+	if _, seen := t.views.upstream(t.Stack); seen {
+		return nil
+	}
+	all, err := t.Engine.List(ctx, t.Stack)
+	if err != nil {
+		return err
+	}
+	address := ""
+	if x, ok := t.from.best(all, t.from.bundle.Stack.Manifest.Web.Service); ok {
+		address = t.from.upstream(x)
+	}
+	t.views.point(t.Stack, address)
+	return nil
 }
 
 // await waits until no request is at the address any more. Visitors who take

@@ -119,7 +119,7 @@ func failures() map[string]failure {
 		"probe fails":      {spoil: func(b *bench) { b.engine.probe = errors.New("500") }, reason: "update.probe"},
 		"migration fails":  {spoil: func(b *bench) { b.migrator.err = appliance.Problem("migrate.failed", nil) }, reason: "migrate.failed"},
 		"disk full":        {spoil: func(b *bench) { b.data.err = appliance.Problem("migrate.disk-full", nil) }, reason: "migrate.disk-full"},
-		"no room":          {spoil: func(b *bench) { b.space.free = 10 << 20 }, reason: "update.no-room", early: true},
+		"no room":          {spoil: func(b *bench) { b.space.free = 256<<20 + 1<<19 }, reason: "update.no-room", early: true},
 		"no memory":        {edit: func(b *appliance.Bundle) { b.Stack.Manifest.Needs.Memory = 1 << 30 }, spoil: func(b *bench) { b.space.memory = 1 << 20 }, reason: "update.no-memory", early: true},
 		"rows lost":        {spoil: func(b *bench) { b.migrator.before = func() { b.data.set(2, map[string]int64{"orders": 11}) } }, reason: "update.fact"},
 		"must not be zero": {edit: mustBeZero, reason: "update.fact"},

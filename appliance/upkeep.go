@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"rochdale/appliance/step"
@@ -29,7 +31,7 @@ func (d *Daemon) upkeepOperation(r upkeepRequest) operation {
 			{ID: "prune", Do: d.each(d.pruneRepository), Estimate: 30 * time.Second},
 		}}}
 	}
-	return operation{request: r, plan: step.Plan{Name: "backup-check", Key: exclusiveLane, Steps: []step.Step{
+	return operation{request: r, after: d.healed, plan: step.Plan{Name: "backup-check", Key: exclusiveLane, Steps: []step.Step{
 		{ID: "check", Do: d.each(d.checkRepository), Estimate: 30 * time.Second},
 	}}}
 }
@@ -114,6 +116,10 @@ func (d *Daemon) heal(ctx context.Context, r backups.Repository, report backups.
 	return nil
 }
 
+// healed removes the copies of databases that a repair saved, also one that was
+// interrupted: no whole backup runs beside a check.
+func (d *Daemon) healed(context.Context, error) error { return os.RemoveAll(d.Paths.Stage(BackupFull)) }
+
 // Retention of the two kinds of snapshot.
 func retention(kind BackupKind) backups.Retention {
 	const day = 24 * time.Hour
@@ -130,7 +136,7 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) erro
 	if err != nil || !health.MayForget() {
 		return err
 	}
-	_, err = d.ran(ctx, r.Name, BackupPrune, func(*BackupRun) error {
+	_, err = d.ran(ctx, r.Name, BackupPrune, func(run *BackupRun) error {
 		if err := d.mayWrite(ctx, r); err != nil {
 			return err
 		}
@@ -141,11 +147,31 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) erro
 			{kindTag(BackupDump), retention(BackupDump)}, {kindTag(BackupFull), retention(BackupFull)},
 			{backups.Incomplete, retention(BackupFull)},
 		} {
-			if _, err := d.Vault.Forget(ctx, r, old.keep, old.tag); err != nil {
+			f, err := d.Vault.Forget(ctx, r, old.keep, old.tag)
+			if f.Ahead != nil {
+				run.Ahead = append(run.Ahead, Message{ID: f.Ahead.ID, Args: f.Ahead.Args})
+			}
+			if err != nil {
 				return err
 			}
 		}
 		return d.Vault.Prune(ctx, r)
 	})
 	return err
+}
+
+// aheadFindings tell of snapshots from the future that the newest prune saw, of those
+// that came so far.
+func (d *Daemon) aheadFindings(ctx context.Context) (all []Finding) {
+	for _, r := range d.repositories() {
+		last, err := d.Store.Runs(ctx, r.Name, BackupPrune, KeptRuns)
+		i := slices.IndexFunc(last, func(run BackupRun) bool { return run.OK || len(run.Ahead) > 0 })
+		if err != nil || i < 0 {
+			continue
+		}
+		for _, m := range last[i].Ahead {
+			all = append(all, Finding{Severity: Warning, Message: m})
+		}
+	}
+	return all
 }

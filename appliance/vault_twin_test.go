@@ -27,6 +27,7 @@ type vaultTwin struct {
 	downFor string                    // what alone fails; empty: everything
 	told    []string
 	bad     int64 // errors that the next checks find
+	noFull  error // of each backup with the tag kind:full, if set
 }
 
 type twinSnapshot struct {
@@ -107,6 +108,9 @@ func (v *vaultTwin) Backup(ctx context.Context, r backups.Repository, b backups.
 	if err := v.begin(ctx, "backup", r); err != nil {
 		return backups.Saved{}, err
 	}
+	if err := v.failing(b.Tags); err != nil {
+		return backups.Saved{}, err
+	}
 	select {
 	case <-ctx.Done():
 		return backups.Saved{}, context.Cause(ctx)
@@ -122,7 +126,24 @@ func (v *vaultTwin) Backup(ctx context.Context, r backups.Repository, b backups.
 	defer v.mu.Unlock()
 	s.Snapshot = backups.Snapshot{ID: fmt.Sprintf("%064x", len(v.told)), Time: b.Time, Tags: b.Tags, Paths: b.Paths}
 	v.kept[r.Name] = append([]twinSnapshot{s}, v.kept[r.Name]...)
+	v.sort(r.Name)
 	return backups.Saved{SnapshotID: s.ID, BytesAdded: int64(len(s.files))}, nil
+}
+
+// failFull makes each full backup fail that begins from now on, or with nil work again.
+func (v *vaultTwin) failFull(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.noFull = err
+}
+
+func (v *vaultTwin) failing(tags []string) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !slices.Contains(tags, "kind:full") {
+		return nil
+	}
+	return v.noFull
 }
 
 func (s *twinSnapshot) add(root string, excludes []string) error {
@@ -172,8 +193,23 @@ func (v *vaultTwin) Restore(ctx context.Context, r backups.Repository, what back
 	return backups.Restored{}, nil
 }
 
-func (v *vaultTwin) Forget(ctx context.Context, r backups.Repository, _ backups.Retention, tags ...string) (backups.Forgotten, error) {
-	return backups.Forgotten{}, v.begin(ctx, "forget "+strings.Join(tags, " "), r)
+func (v *vaultTwin) Forget(ctx context.Context, r backups.Repository, _ backups.Retention, tags ...string) (f backups.Forgotten, err error) {
+	if err := v.begin(ctx, "forget "+strings.Join(tags, " "), r); err != nil {
+		return f, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, s := range v.kept[r.Name] {
+		if backups.FromFuture(s.Time) && slices.Contains(s.Tags, tags[0]) {
+			f.Ahead = &backups.Problem{ID: "backups.future-snapshot", Args: map[string]string{"repository": r.Name}}
+		}
+	}
+	return f, nil
+}
+
+// sort puts the newest first, as restic's door does.
+func (v *vaultTwin) sort(repository string) {
+	slices.SortStableFunc(v.kept[repository], func(a, b twinSnapshot) int { return b.Time.Compare(a.Time) })
 }
 
 func (v *vaultTwin) Prune(ctx context.Context, r backups.Repository) error {

@@ -69,7 +69,7 @@ func TestExplain(t *testing.T) {
 		"interrupted":                  {130, exit(130, "Fatal: unable to save snapshot: context canceled"), "backups.interrupted"},
 	} {
 		m := &scripted{answers: []Ended{{Code: c.code, Stderr: []byte(c.stderr)}}}
-		_, err := (&Door{Machine: m}).Stats(t.Context(), far("sftp:coop@nas:/box"))
+		err := (&Door{Machine: m}).Prune(t.Context(), far("sftp:coop@nas:/box"))
 		if !isProblem(err, c.id) {
 			t.Errorf("%s: %v, want %s", name, err, c.id)
 		}
@@ -109,7 +109,6 @@ func TestAnswersThatAreNotUnderstood(t *testing.T) {
 		},
 		"snapshots": func(d *Door, r Repository) error { _, err := d.Snapshots(t.Context(), r); return err },
 		"check":     func(d *Door, r Repository) error { _, err := d.Check(t.Context(), r, Part{}); return err },
-		"stats":     func(d *Door, r Repository) error { _, err := d.Stats(t.Context(), r); return err },
 		"restore": func(d *Door, r Repository) error {
 			_, err := d.Restore(t.Context(), r, Restore{Snapshot: "01234567", Target: "/srv/out"})
 			return err
@@ -175,7 +174,7 @@ func TestCall(t *testing.T) {
 
 // TestMachineThatCanNotRun is a problem as well.
 func TestMachineThatCanNotRun(t *testing.T) {
-	_, err := (&Door{Machine: &scripted{}}).Stats(t.Context(), far("rest:https://hub/"))
+	err := (&Door{Machine: &scripted{}}).Prune(t.Context(), far("rest:https://hub/"))
 	if !isProblem(err, "backups.failed") {
 		t.Errorf("got %v", err)
 	}

@@ -188,7 +188,7 @@ func TestHealWithoutSources(t *testing.T) {
 	}
 	healthy(t, d, r)
 	target := filepath.Join(t.TempDir(), "out")
-	got, err := d.Restore(t.Context(), r, backups.Restore{Snapshot: done.New[0], Folder: source(), Target: target, Verify: true})
+	got, err := d.Restore(t.Context(), r, backups.Restore{Snapshot: done.New[0], Target: target, Include: []string{source()}})
 	if err != nil || got.Bytes < 700_000 {
 		t.Errorf("restored %+v, %v", got, err)
 	}

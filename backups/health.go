@@ -5,7 +5,6 @@ package backups
 import (
 	"slices"
 	"strconv"
-	"time"
 )
 
 // Part is the share N of T of a repository's bytes, N from 1 to T; the zero
@@ -21,16 +20,6 @@ func (p Part) String() string { return strconv.Itoa(p.N) + "/" + strconv.Itoa(p.
 
 // maxParts is how many restic can tell apart.
 const maxParts = 256
-
-// Parts tells in how many parts a repository is read when every byte is to be
-// read within a time, by checks that are so far apart. One check in ten may
-// fail to run: 27 parts for a check every night within 30 days.
-func Parts(within, apart time.Duration) int {
-	if apart <= 0 {
-		return 1
-	}
-	return min(max(int(within/apart)*9/10, 1), maxParts)
-}
 
 // NextPart is the part to read after last; t is how many there are from now on.
 // With another t than before it begins anew.

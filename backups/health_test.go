@@ -6,30 +6,11 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
 	"rochdale/backups"
 )
-
-const (
-	night = 24 * time.Hour
-	month = 30 * night
-)
-
-func TestParts(t *testing.T) {
-	for _, c := range []struct {
-		within, apart time.Duration
-		want          int
-	}{
-		{month, night, 27}, {month, 7 * night, 3}, {month, month, 1}, {night, month, 1}, {month, time.Hour, 256}, {month, 0, 1}, {0, night, 1},
-	} {
-		if got := backups.Parts(c.within, c.apart); got != c.want {
-			t.Errorf("within %s, %s apart: %d parts, want %d", c.within, c.apart, got, c.want)
-		}
-	}
-}
 
 // TestEveryPartHasItsTurn: wherever the rotation stands, t runs read all t parts.
 func TestEveryPartHasItsTurn(t *testing.T) {

@@ -57,17 +57,20 @@ func only(tags []string) []string {
 // keep; those with the same set of tags are counted together. Their bytes stay
 // until [Door.Prune]. Whoever calls it has asked [Health.MayForget].
 //
-// The rules count back from the newest snapshot. One from the future would make
-// all others old, so nothing is forgotten while there is one.
+// Snapshots from the future stay, whatever k says, until a person removes them: the
+// answer tells how. restic counts the ages of the others back from the newest one that
+// is not from the future, but its number of the last ones counts all.
 func (d *Door) Forget(ctx context.Context, r Repository, k Retention, tags ...string) (Forgotten, error) {
-	rules, err := k.args()
-	if err != nil {
+	if err := k.validate(); err != nil {
 		return Forgotten{}, r.failed(err)
 	}
-	if err := d.refuseFuture(ctx, r, tags); err != nil {
+	list, err := d.Snapshots(ctx, r, tags...)
+	if err != nil {
 		return Forgotten{}, err
 	}
-	args := append([]string{"forget", "--group-by=tags"}, rules...)
+	ahead := slices.DeleteFunc(list, func(s Snapshot) bool { return !FromFuture(s.Time) })
+	k.Last += len(ahead)
+	args := append([]string{"forget", "--group-by=tags"}, k.args()...)
 	o, err := d.run(ctx, r, append(args, only(tags)...)...)
 	if o.Code == codeIncomplete {
 		return Forgotten{}, r.problem("backups.not-forgotten", o.cause())
@@ -75,20 +78,44 @@ func (d *Door) Forget(ctx context.Context, r Repository, k Retention, tags ...st
 	if err != nil {
 		return Forgotten{}, err
 	}
-	return r.forgotten(o)
+	f, err := r.forgotten(o)
+	if len(ahead) > 0 {
+		f.Ahead = d.tellAhead(r, ahead)
+	}
+	return f, err
 }
 
 // future is how far a clock may be wrong.
 const future = 24 * time.Hour
 
-func (d *Door) refuseFuture(ctx context.Context, r Repository, tags []string) error {
-	list, err := d.Snapshots(ctx, r, tags...)
-	if err != nil || len(list) == 0 || time.Until(list[0].Time) < future {
-		return err
+// FromFuture tells whether a snapshot's time can not be true: this machine's clock is
+// wrong, or was when it was made.
+func FromFuture(t time.Time) bool { return time.Until(t) > future }
+
+// tellAhead says how a person removes snapshots from the future.
+func (d *Door) tellAhead(r Repository, ahead []Snapshot) *Problem {
+	var ids []string
+	for _, s := range ahead {
+		ids = append(ids, s.ID[:8])
 	}
 	return r.problem("backups.future-snapshot", errors.New("a snapshot from the future"),
-		"snapshot", list[0].ID[:8], "time", list[0].Time.Format(time.DateTime))
+		"snapshot", few(ids), "time", ahead[0].Time.Format(time.DateTime), "command", d.byHand(r, "forget "+strings.Join(ids[:min(len(ids), 20)], " ")))
 }
+
+// byHand is a command of restic's as root types it on this machine.
+func (d *Door) byHand(r Repository, command string) string {
+	words := []string{d.Program, "--repo=" + quoted(r.URL), "--password-file=" + r.PasswordFile}
+	if r.EnvFile != "" {
+		words = append([]string{"env $(cat " + r.EnvFile + ")"}, words...)
+	}
+	for _, o := range r.Options {
+		words = append(words, "--option="+quoted(o))
+	}
+	return strings.Join(append(words, command), " ")
+}
+
+// quoted is a word as a shell takes it for one.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func (r Repository) forgotten(o output) (f Forgotten, err error) {
 	if len(strings.TrimSpace(string(o.Stdout))) == 0 {
@@ -110,23 +137,35 @@ func (r Repository) forgotten(o output) (f Forgotten, err error) {
 	return f, nil
 }
 
-func (k Retention) args() ([]string, error) {
+func (k Retention) validate() error {
 	if k.Last < 1 {
-		return nil, fmt.Errorf("the last %d snapshots are to be kept: at least 1", k.Last)
+		return fmt.Errorf("the last %d snapshots are to be kept: at least 1", k.Last)
 	}
-	args := []string{"--keep-last=" + strconv.Itoa(k.Last)}
-	for _, rule := range []struct {
-		name string
-		time time.Duration
-	}{{"hourly", k.Hourly}, {"daily", k.Daily}, {"weekly", k.Weekly}, {"monthly", k.Monthly}} {
+	for _, rule := range k.ages() {
 		if rule.time != 0 && rule.time < time.Hour {
-			return nil, fmt.Errorf("%s snapshots are to be kept for %s: less than an hour", rule.name, rule.time)
+			return fmt.Errorf("%s snapshots are to be kept for %s: less than an hour", rule.name, rule.time)
 		}
+	}
+	return nil
+}
+
+func (k Retention) args() []string {
+	args := []string{"--keep-last=" + strconv.Itoa(k.Last)}
+	for _, rule := range k.ages() {
 		if rule.time > 0 {
 			args = append(args, fmt.Sprintf("--keep-within-%s=%dh", rule.name, int(rule.time.Hours())))
 		}
 	}
-	return args, nil
+	return args
+}
+
+type ageRule struct {
+	name string
+	time time.Duration
+}
+
+func (k Retention) ages() []ageRule {
+	return []ageRule{{"hourly", k.Hourly}, {"daily", k.Daily}, {"weekly", k.Weekly}, {"monthly", k.Monthly}}
 }
 
 // Prune gives back the bytes that no snapshot needs. Whoever calls it has asked
@@ -137,21 +176,4 @@ func (d *Door) Prune(ctx context.Context, r Repository) error {
 	c.Env = append(c.Env, "GOGC=20")
 	_, err := d.runCall(ctx, r, c)
 	return err
-}
-
-// Stats tells how large the repository is.
-func (d *Door) Stats(ctx context.Context, r Repository) (Size, error) {
-	o, err := d.run(ctx, r, "stats", "--mode=raw-data")
-	if err != nil {
-		return Size{}, err
-	}
-	var s struct {
-		Bytes     *int64 `json:"total_size"`
-		Plain     int64  `json:"total_uncompressed_size"`
-		Snapshots int64  `json:"snapshots_count"`
-	}
-	if err := json.Unmarshal(o.Stdout, &s); err != nil || s.Bytes == nil {
-		return Size{}, r.unclear(err)
-	}
-	return Size{Bytes: *s.Bytes, Plain: s.Plain, Snapshots: s.Snapshots}, nil
 }

@@ -8,16 +8,48 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"rochdale/backups"
 )
 
-// sleeper is a backup that holds its lock until it is stopped.
-func sleeper() backups.Backup {
-	return backups.Backup{Command: []string{"/bin/sleep", "300"}, Filename: "sleep"}
+// endless is a backup that holds its lock until it is stopped: of a terabyte of zeros.
+func endless(t *testing.T) backups.Backup {
+	t.Helper()
+	zeros := filepath.Join(t.TempDir(), "zeros")
+	write(t, zeros, "")
+	if err := os.Truncate(zeros, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	return backups.Backup{Paths: []string{zeros}}
+}
+
+// killRestic ends the restic that writes to a repository, as want of memory would.
+func killRestic(t *testing.T, r backups.Repository) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	for _, path := range all {
+		line, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(line), "\x00--repo="+r.URL+"\x00") {
+			continue // it has ended, or is something else
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err := errors.Join(err, syscall.Kill(pid, syscall.SIGKILL)); err != nil {
+			t.Fatal(err)
+		}
+		killed++
+	}
+	if killed != 1 {
+		t.Fatalf("%d programs write to the repository", killed)
+	}
 }
 
 // locked waits until the repository has n locks.
@@ -46,9 +78,9 @@ func TestLocks(t *testing.T) {
 	d, r := ground(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	ended := make(chan error)
+	b, ended := endless(t), make(chan error)
 	go func() {
-		_, err := d.Backup(ctx, r, sleeper())
+		_, err := d.Backup(ctx, r, b)
 		ended <- err
 	}()
 	locked(t, r, 1)
@@ -98,9 +130,14 @@ func TestTwoWriters(t *testing.T) {
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	d, r := ground(t)
-	killer := backups.Backup{Command: []string{"/bin/sh", "-c", "echo half; kill -9 $PPID"}, Filename: "killer"}
-	_, err := d.Backup(t.Context(), r, killer)
-	wants(t, err, "backups.killed")
+	b, ended := endless(t), make(chan error)
+	go func() {
+		_, err := d.Backup(t.Context(), r, b)
+		ended <- err
+	}()
+	locked(t, r, 1)
+	killRestic(t, r)
+	wants(t, <-ended, "backups.killed")
 	locked(t, r, 1)
 	if err := d.Prune(t.Context(), r); err != nil {
 		t.Error(err)

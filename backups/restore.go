@@ -3,12 +3,10 @@
 package backups
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,7 +14,7 @@ import (
 	"time"
 )
 
-// Restore takes a snapshot, or a folder of it, out to a folder. It reads nothing
+// Restore takes a snapshot, or a part of it, out to a folder. It reads nothing
 // from the cache: what it gives is in the repository. When the error is
 // backups.restore-incomplete, the rest lies in the target.
 func (d *Door) Restore(ctx context.Context, r Repository, what Restore) (Restored, error) {
@@ -52,10 +50,6 @@ func (w Restore) validate() error {
 		return fmt.Errorf("%q is no id of a snapshot", w.Snapshot)
 	case !isClean(w.Target) || w.Target == "/":
 		return fmt.Errorf("%q is no absolute path", w.Target)
-	case w.Folder != "" && (!filepath.IsAbs(w.Folder) || filepath.Clean(w.Folder) != w.Folder):
-		return fmt.Errorf("%q is no absolute path", w.Folder)
-	case len(w.Include) > 0 && len(w.Exclude) > 0:
-		return errors.New("include and exclude do not go together")
 	default:
 		return nil
 	}
@@ -63,20 +57,10 @@ func (w Restore) validate() error {
 
 func (w Restore) args() []string {
 	args := []string{"restore", "--target=" + w.Target}
-	if w.Verify {
-		args = append(args, "--verify")
-	}
 	for _, p := range w.Include {
 		args = append(args, "--include="+p)
 	}
-	for _, p := range w.Exclude {
-		args = append(args, "--exclude="+p)
-	}
-	from := w.Snapshot
-	if w.Folder != "" {
-		from += ":" + w.Folder
-	}
-	return append(args, "--", from)
+	return append(args, "--", w.Snapshot)
 }
 
 // explainRestore tells the disk that is written to from the repository that is
@@ -98,7 +82,7 @@ func (r Repository) explainRestore(w Restore, o output, err error) error {
 		return r.problem("backups.restore-incomplete", errors.Join(o.cause(), errors.New(short(o.errorText(), 1000))),
 			"snapshot", w.Snapshot[:8], "count", strconv.Itoa(len(files)), "files", few(files))
 	case isProblem(err, "backups.failed") && hasAny(o.exit, []string{"failed to find snapshot", ": not found"}):
-		return r.problem("backups.not-in-snapshot", o.cause(), "snapshot", w.Snapshot[:8], "folder", cmp.Or(w.Folder, "/"))
+		return r.problem("backups.not-in-snapshot", o.cause(), "snapshot", w.Snapshot[:8])
 	default:
 		return err
 	}

@@ -30,8 +30,6 @@ func (d *Door) Backup(ctx context.Context, r Repository, b Backup) (Saved, error
 	switch {
 	case isProblem(err, "backups.interrupted"):
 		return Saved{}, err
-	case err != nil && len(b.Command) > 0:
-		return Saved{}, d.drop(ctx, r, saved.SnapshotID, r.explainDump(b, o, err))
 	case o.Code == codeIncomplete:
 		saved, err = d.setAside(ctx, r, saved)
 		return saved, errors.Join(r.incomplete(o), err)
@@ -41,8 +39,6 @@ func (d *Door) Backup(ctx context.Context, r Repository, b Backup) (Saved, error
 		return Saved{}, err
 	case !known || saved.SnapshotID == "":
 		return Saved{}, r.unclear(errors.New("no snapshot is named"))
-	case len(b.Command) > 0 && saved.BytesProcessed == 0:
-		return Saved{}, d.drop(ctx, r, saved.SnapshotID, r.explainDump(b, o, nil))
 	default:
 		return saved, nil
 	}
@@ -65,20 +61,7 @@ func (b Backup) args() []string {
 	for _, e := range b.Excludes {
 		args = append(args, "--exclude="+e)
 	}
-	if len(b.Command) == 0 {
-		return append(append(args, "--"), b.Paths...)
-	}
-	args = append(args, "--stdin-filename="+b.Filename, "--stdin-from-command", "--")
-	return append(append(args, cleanEnv()...), b.Command...)
-}
-
-// cleanEnv runs a program without restic's environment: the credentials of the
-// repository are no business of a dump.
-func cleanEnv() []string {
-	return []string{
-		"/usr/bin/env", "-i", "LC_ALL=C.UTF-8", "TZ=UTC", "HOME=/root",
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-	}
+	return append(append(args, "--"), b.Paths...)
 }
 
 // validate refuses what restic would take for something else. The words come
@@ -92,8 +75,6 @@ func (b Backup) validate() error {
 	switch {
 	case !printable(b.Host):
 		return fmt.Errorf("%q is no name of a machine", b.Host)
-	case len(b.Command) > 0:
-		return b.validateDump()
 	case len(b.Paths) == 0:
 		return errors.New("no paths to save")
 	}
@@ -103,20 +84,6 @@ func (b Backup) validate() error {
 		}
 	}
 	return nil
-}
-
-func (b Backup) validateDump() error {
-	program := b.Command[0]
-	switch {
-	case len(b.Paths) > 0:
-		return errors.New("paths and a program's output do not go into one snapshot")
-	case !filepath.IsAbs(program) || strings.Contains(program, "="):
-		return fmt.Errorf("%q is no absolute path of a program", program)
-	case b.Filename == "" || b.Filename != filepath.Base(b.Filename) || !printable(b.Filename):
-		return fmt.Errorf("%q is no name of a file", b.Filename)
-	default:
-		return nil
-	}
 }
 
 func (o output) saved() (Saved, bool) {
@@ -156,19 +123,6 @@ func (r Repository) incomplete(o output) *Problem {
 	return r.problem("backups.incomplete", o.cause(), "count", strconv.Itoa(len(sources)), "sources", few(sources))
 }
 
-// explainDump is for a program whose output was to be saved. What it wrote to
-// its standard error is not looked at for signs of restic's own troubles.
-func (r Repository) explainDump(b Backup, o output, err error) error {
-	switch {
-	case o.Code == codeOK || strings.Contains(o.errorText(), "no data read"):
-		return r.problem("backups.dump-empty", o.cause(), "program", b.Command[0])
-	case o.Code == codeIncomplete, strings.Contains(o.exit+o.errorText(), "command failed"), strings.Contains(o.exit, "failed to start command"):
-		return r.problem("backups.dump-failed", o.cause(), "program", b.Command[0], "detail", o.lastWords())
-	default:
-		return err
-	}
-}
-
 // setAside marks a snapshot that does not count.
 func (d *Door) setAside(ctx context.Context, r Repository, s Saved) (Saved, error) {
 	id := s.SnapshotID
@@ -180,33 +134,10 @@ func (d *Door) setAside(ctx context.Context, r Repository, s Saved) (Saved, erro
 	return s, err
 }
 
-// drop forgets a snapshot that restic has made although there was no dump to put
-// into it: nobody is to take it for one. It gives back why.
-func (d *Door) drop(ctx context.Context, r Repository, id string, why error) error {
-	if id == "" {
-		return why
-	}
-	if _, err := d.run(ctx, r, "forget", "--", id); err != nil {
-		return errors.Join(why, err)
-	}
-	return why
-}
-
 func (o output) errorText() string {
 	var b strings.Builder
 	for _, e := range o.errors {
 		b.WriteString(e.message + "\n")
 	}
 	return b.String()
-}
-
-// lastWords are what the program itself said last, else what restic says of it.
-func (o output) lastWords() string {
-	for _, line := range slices.Backward(o.plain) {
-		if said, ok := strings.CutPrefix(line, "subprocess "); ok {
-			_, text, _ := strings.Cut(said, ": ")
-			return short(text, 300)
-		}
-	}
-	return o.detail()
 }

@@ -4,15 +4,10 @@ package backups
 
 import "time"
 
-// Backup says what one snapshot is to hold: files, or the output of one program.
+// Backup says what one snapshot is to hold.
 type Backup struct {
 	Paths    []string // absolute; files and folders
 	Excludes []string // restic's patterns
-	// Command, when set, is run in place of reading Paths, and its output becomes
-	// the file Filename. It gets a minimal environment, without restic's secrets.
-	// One that fails or gives nothing makes no snapshot.
-	Command  []string // absolute path of the program, and its arguments
-	Filename string   // a name without a slash: main.sql say
 
 	Tags  []string  // "stack:delivery", "dump" say; no commas
 	Host  string    // under which name; empty: this machine's
@@ -55,6 +50,9 @@ type Retention struct {
 type Forgotten struct {
 	Kept    int      `json:"kept"`
 	Removed []string `json:"removed,omitempty"` // ids
+	// Ahead tells of snapshots from the future, which stay until a person removes
+	// them, and how that is done; nil: there are none.
+	Ahead *Problem `json:"-"`
 }
 
 // CheckReport is what a check found.
@@ -70,11 +68,8 @@ type CheckReport struct {
 // Restore says what is to be taken out of a snapshot, and where to.
 type Restore struct {
 	Snapshot string   // its id
-	Folder   string   // what lies in this folder of it only, right in Target; empty: all
-	Target   string   // absolute; restic makes it, with mode 0700 whatever Folder had
-	Include  []string // restic's patterns; not beside Exclude
-	Exclude  []string
-	Verify   bool // read every file again and compare it
+	Target   string   // absolute; restic makes it, with mode 0700
+	Include  []string // restic's patterns; empty: all
 }
 
 // Restored is a restore that worked.
@@ -82,13 +77,6 @@ type Restored struct {
 	Files    int64         `json:"files"` // and folders
 	Bytes    int64         `json:"bytes"`
 	Duration time.Duration `json:"duration_ns"`
-}
-
-// Size is what a repository holds.
-type Size struct {
-	Bytes     int64 `json:"bytes"` // as stored
-	Plain     int64 `json:"plain"` // before compression
-	Snapshots int64 `json:"snapshots"`
 }
 
 // Healed is what [Door.Heal] did.

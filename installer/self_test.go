@@ -163,17 +163,21 @@ func TestGuardIsKilled(t *testing.T) {
 }
 
 // TestPlanIsCutOff: a plan that was killed is run again, and not for ever; one that
-// ends because the machine does is left for the next boot.
+// ends because the machine does is left for the next boot. A plan whose end nobody saw
+// is not taken for one that is done.
 func TestPlanIsCutOff(t *testing.T) {
 	cases := []struct {
 		name     string
 		kills    int
 		stopping bool
 		outcome  ChangeOutcome
+		how      func(*twin)
 	}{
-		{"once", 1, false, Proven},
-		{"each time", maxTries, false, GaveUp},
-		{"by a shutdown", 1, true, Proven},
+		{"once", 1, false, Proven, kill},
+		{"each time", maxTries, false, GaveUp, kill},
+		{"by a shutdown", 1, true, Proven, kill},
+		{"unseen", 1, false, Proven, (*twin).loseBus},
+		{"unseen in a shutdown", 1, true, Proven, (*twin).loseBus},
 	}
 	for _, test := range cases {
 		t.Run(test.name, func(t *testing.T) {
@@ -187,7 +191,7 @@ func TestPlanIsCutOff(t *testing.T) {
 					m.mu.Lock()
 					m.stopping = test.stopping
 					m.mu.Unlock()
-					m.stopPlan()
+					test.how(m)
 				}
 				<-ended
 				if test.stopping {
@@ -204,6 +208,8 @@ func TestPlanIsCutOff(t *testing.T) {
 		})
 	}
 }
+
+func kill(m *twin) { m.stopPlan() }
 
 // TestOvertaken: what a person installs meanwhile comes first.
 func TestOvertaken(t *testing.T) {

@@ -28,7 +28,8 @@ func (m *twin) runPlan(ctx context.Context, c host.Command) (host.Result, error)
 		return host.Result{}, &host.ExitError{Name: c.Name, Code: 1, Stderr: "the unit was already loaded"}
 	}
 	run, stop := context.WithCancel(m.boot)
-	m.stopPlan = stop
+	m.stopPlan, m.bus = stop, make(chan struct{})
+	bus := m.bus
 	m.mu.Unlock()
 	ended := make(chan error, 1)
 	m.wait.Go(func() {
@@ -42,9 +43,18 @@ func (m *twin) runPlan(ctx context.Context, c host.Command) (host.Result, error)
 	select {
 	case <-ctx.Done():
 		return host.Result{}, fmt.Errorf("systemd-run was stopped: %w", context.Cause(ctx))
+	case <-bus: // the plan goes on
+		return host.Result{Stderr: []byte("Warning! D-Bus connection terminated.\n")}, nil
 	case err := <-ended:
 		return host.Result{}, m.code(run, err)
 	}
+}
+
+// loseBus ends the system's bus while a plan runs.
+func (m *twin) loseBus() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.bus)
 }
 
 func (m *twin) code(run context.Context, err error) error {

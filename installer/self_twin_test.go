@@ -46,6 +46,7 @@ type twin struct {
 	pids     int
 	units    map[string]*twinUnit
 	started  map[string]int // with the new program, by unit
+	bus      chan struct{}  // closed: systemd-run lost its connection
 	stopping bool
 	boot     context.Context
 	shutdown context.CancelFunc

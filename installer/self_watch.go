@@ -85,13 +85,13 @@ func (s Self) apply(ctx context.Context, t Trial) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case s.shuttingDown(ctx): // whatever the plan says: it may have been cut off
+		return errShutdown
 	case err == nil:
 		return s.advance(ctx, t, func(l *Ledger) error {
 			l.Trial.Phase, l.Trial.Tries = Watching, 0
 			return s.write(l)
 		})
-	case s.shuttingDown(ctx):
-		return errShutdown
 	case cutOff(err) && t.Tries+1 < maxTries:
 		return nil
 	}
@@ -147,9 +147,12 @@ func (s Self) runPlan(ctx context.Context, program string) error {
 func (s Self) planLog() string { return filepath.Join(s.Paths.Var(), "self-update.log") }
 
 // cutOff tells whether the plan did not end by itself: it was told to stop, or
-// killed (for which systemd-run has a code of its own).
+// killed (for which systemd-run has a code of its own), or nobody saw its end.
 func cutOff(err error) bool {
 	const killed = 255
+	if errors.Is(err, host.ErrUnseen) {
+		return true
+	}
 	var exit *host.ExitError
 	return errors.As(err, &exit) && slices.Contains([]int{appliance.ExitInterrupted, killed}, exit.Code)
 }
@@ -237,10 +240,10 @@ func (s Self) giveBack(ctx context.Context, t Trial) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err == nil:
-		return s.end(ctx, t.ID, t.Outcome, false)
 	case s.shuttingDown(ctx):
 		return errShutdown
+	case err == nil:
+		return s.end(ctx, t.ID, t.Outcome, false)
 	case t.Tries+1 >= maxBacks:
 		return s.end(ctx, t.ID, t.Outcome, true)
 	}

@@ -35,10 +35,27 @@ type Transient struct {
 	Env      []string
 }
 
+// ErrUnseen is for a unit of which nobody saw how it ended, or whether.
+var ErrUnseen = errors.New("systemd-run lost its connection while the program ran")
+
+// lostBus tells whether systemd-run said that its connection to the system's bus ended,
+// in the words of systemd 252 or of 257. One that it mended counts too: that happens
+// when the bus restarts, and what is done twice does no harm.
+func lostBus(said string) bool {
+	return strings.Contains(said, "D-Bus connection terminated") || strings.Contains(said, "Got disconnected from bus connection")
+}
+
 // RunTransient starts the unit and waits for its end. The unit goes on when
-// ctx ends or this process dies; [Systemd.WaitFor] finds it again.
+// ctx ends or this process dies; [Systemd.WaitFor] finds it again. Without an
+// error it has ended with code 0; see also [ErrUnseen].
 func (s Systemd) RunTransient(ctx context.Context, t Transient) (Result, error) {
-	return s.Runner.Run(ctx, Command{Name: "systemd-run", Args: t.arguments(), Stdin: t.Stdin, Stdout: t.Stdout})
+	r, err := s.Runner.Run(ctx, Command{Name: "systemd-run", Args: t.arguments(), Stdin: t.Stdin, Stdout: t.Stdout})
+	// systemd-run then ends with code 0, at once, whatever becomes of the unit. The bus
+	// is among the first to go when the machine shuts down.
+	if err == nil && lostBus(string(r.Stderr)) {
+		err = fmt.Errorf("%s: %w", t.Unit, ErrUnseen)
+	}
+	return r, err
 }
 
 func (t Transient) arguments() []string {

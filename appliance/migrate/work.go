@@ -167,10 +167,13 @@ func diskUse(ctx context.Context, dir string) (n int64, err error) {
 		if gone(err) {
 			return nil
 		}
-		if s, ok := info.Sys().(*syscall.Stat_t); err == nil && ok {
+		if err != nil {
+			return err
+		}
+		if s, ok := info.Sys().(*syscall.Stat_t); ok {
 			n += s.Blocks * 512
 		}
-		return err
+		return nil
 	})
 	return n, err
 }

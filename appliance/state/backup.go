@@ -30,8 +30,9 @@ func (d *DB) KeepRun(ctx context.Context, r appliance.BackupRun) error {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `delete from backup_runs where repository = ? and kind = ? and id not in
-			(select id from backup_runs where repository = ? and kind = ? order by rowid desc limit ?)`,
-			r.Repository, string(r.Kind), r.Repository, string(r.Kind), appliance.KeptRuns)
+			(select id from backup_runs where repository = ? and kind = ? order by rowid desc limit ?) and id not in
+			(select id from backup_runs where repository = ? and kind = ? and json_extract(body, '$.ok') order by rowid desc limit 1)`,
+			r.Repository, string(r.Kind), r.Repository, string(r.Kind), appliance.KeptRuns, r.Repository, string(r.Kind))
 		return err
 	})
 }

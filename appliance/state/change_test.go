@@ -96,6 +96,22 @@ func TestBackupRunsAreKept(t *testing.T) {
 	}
 }
 
+// TestLastGoodRunIsKept: that a repository had a snapshot is known however long it
+// fails afterwards.
+func TestLastGoodRunIsKept(t *testing.T) {
+	db, ctx := open(t, filepath.Join(t.TempDir(), "state.db")), t.Context()
+	for n := range appliance.KeptRuns + 5 {
+		r := appliance.BackupRun{ID: fmt.Sprintf("%05d", n), Repository: "disk", Kind: appliance.BackupDump, OK: n < 2}
+		if err := db.KeepRun(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := db.Runs(ctx, "disk", appliance.BackupDump, appliance.KeptRuns+1)
+	if err != nil || len(all) != appliance.KeptRuns+1 || !all[appliance.KeptRuns].OK || all[appliance.KeptRuns].ID != "00001" {
+		t.Errorf("%d runs, %v", len(all), err)
+	}
+}
+
 func TestCopyTo(t *testing.T) {
 	dir := t.TempDir()
 	db, ctx := open(t, filepath.Join(dir, "state.db")), t.Context()

@@ -106,6 +106,8 @@ func (r resticUnits) Restic(ctx context.Context, c backups.Call) (_ backups.Ende
 	switch {
 	case errors.As(runErr, &exit):
 		ended.Code = exit.Code
+	case errors.Is(runErr, host.ErrUnseen):
+		return ended, errors.Join(fmt.Errorf("run restic: %w", runErr), r.end(ctx, unit))
 	case runErr != nil:
 		return ended, fmt.Errorf("run restic: %w", runErr)
 	}

@@ -111,7 +111,7 @@ func TestUpdatesPostgres(t *testing.T) {
 	u.end(ctx)
 	u.saved(ctx)
 	u.anotherServer(ctx)
-	healthy(t, u.b)
+	healthyWith(t, u.b, u.releases.containers())
 }
 
 // What `make torture` takes: good releases, and every kind of those that fail.

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance_test
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"rochdale/appliance"
+	"rochdale/backups"
+)
+
+// unreachable is why a repository is out of reach.
+func unreachable(repository string) error {
+	return &backups.Problem{ID: "backups.unreachable", Args: map[string]string{"repository": repository}}
+}
+
+// days lets days pass, and has the database change on each.
+func (b *bench) days(n int) {
+	for range n {
+		time.Sleep(24 * time.Hour)
+		b.put("coop.db", time.Now().String())
+		time.Sleep(20 * time.Minute)
+	}
+}
+
+// TestFullBackupsThatFail are told of, also while the databases are saved.
+func TestFullBackupsThatFail(t *testing.T) {
+	saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		b.vault.failFull(&backups.Problem{ID: "backups.incomplete", Args: map[string]string{"repository": "box"}})
+		b.days(1)
+		if f := b.findings(); !slices.Contains(f, "warning backup.full-failed") || !slices.Contains(f, "warning backups.incomplete") || hasFailure(f) {
+			t.Errorf("after a night: findings %v", f)
+		}
+		b.days(2)
+		if f := b.findings(); !slices.Contains(f, "failure backup.full-stale") || slices.Contains(f, "failure backup.stale") {
+			t.Errorf("after three nights: findings %v", f)
+		}
+		s, err := d.Status(t.Context())
+		if err != nil || s.Healthy {
+			t.Error("the box says that it is well", err)
+		}
+		for _, r := range s.Backups.Repositories {
+			if time.Since(r.LastSuccess) > time.Hour || time.Since(r.Full.LastSuccess) < 48*time.Hour || r.LastError == nil || r.Full.LastError == nil || r.Dump.LastError != nil {
+				t.Errorf("%+v", r)
+			}
+		}
+		b.vault.failFull(nil)
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		if f := b.findings(); len(f) > 0 {
+			t.Errorf("when it works again: findings %v", f)
+		}
+	})
+}
+
+func hasFailure(findings []string) bool {
+	return slices.ContainsFunc(findings, func(f string) bool { return strings.HasPrefix(f, "failure ") })
+}
+
+// TestDumpsThatFail are told of until something saves the databases.
+func TestDumpsThatFail(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		b.vault.fail("box", unreachable("box"))
+		if err := backup(d, appliance.BackupDump); err == nil {
+			t.Fatal("the repository was reached")
+		}
+		if f := b.findings(); !slices.Equal(f, []string{"warning backup.failed", "warning backups.unreachable"}) {
+			t.Errorf("findings %v", f)
+		}
+		b.vault.fail("box", nil)
+		time.Sleep(time.Second)
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		if f := b.findings(); len(f) > 0 {
+			t.Errorf("findings %v", f)
+		}
+	})
+}
+
+// TestUpkeepThatFails: who can not check a repository, or not forget anything in
+// it, hears of it.
+func TestUpkeepThatFails(t *testing.T) {
+	for what, want := range map[string][]string{
+		"check 1/28":       {"", "warning backup.check-overdue"},
+		"forget kind:dump": {"warning backup.prune-failed", "warning backup.prune-failed"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				b.days(2)
+				if f := b.findings(); len(f) > 0 {
+					t.Errorf("all went well: findings %v", f)
+				}
+				if what == "check 1/28" {
+					what = "check 3/28"
+				}
+				b.vault.downFor = what
+				b.vault.fail("box", unreachable("box"))
+				for i, days := range []int{1, 3} {
+					b.days(days)
+					f := b.findings()
+					if want[i] == "" && len(f) > 0 || want[i] != "" && !slices.Equal(f, []string{want[i], "warning backups.unreachable"}) {
+						t.Errorf("after %d days: findings %v, want %s", days, f, want[i])
+					}
+				}
+				b.vault.fail("box", nil)
+				b.days(1)
+				if f := b.findings(); len(f) > 0 {
+					t.Errorf("when it works again: findings %v", f)
+				}
+			})
+		})
+	}
+}
+
+// TestNewBoxHasNoFindings in its first days.
+func TestNewBoxHasNoFindings(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, _ *appliance.Daemon) {
+		for n := range 12 {
+			if f := b.findings(); len(f) > 0 {
+				t.Fatalf("at %v: findings %v", time.Now().UTC(), f)
+			}
+			b.put("coop.db", strconv.Itoa(n))
+			time.Sleep(7 * time.Hour)
+		}
+	})
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package appliance
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"rochdale/appliance/host"
+	"rochdale/backups"
+)
+
+// folders are repositories on disks of this machine: one is there where its folder
+// has a config.
+type folders struct{ Vault }
+
+func (folders) Identify(_ context.Context, r backups.Repository) (string, error) {
+	if !isFile(filepath.Join(r.URL, "config")) {
+		return "", &backups.Problem{ID: "backups.no-repository", Args: map[string]string{"repository": r.Name}}
+	}
+	return "id", nil
+}
+
+func (folders) Init(_ context.Context, r backups.Repository) (string, error) {
+	return "id", os.WriteFile(filepath.Join(r.URL, "config"), []byte("config"), 0o600)
+}
+
+// past are the runs on repositories that had a snapshot.
+type past struct {
+	Store
+	had bool
+}
+
+func (p past) Runs(context.Context, string, BackupKind, int) ([]BackupRun, error) {
+	if !p.had {
+		return nil, nil
+	}
+	return []BackupRun{{OK: false}, {OK: true}}, nil
+}
+
+// TestDiskThatIsNotMounted: a repository that had snapshots is not made anew on the
+// disk below, neither where its folder is gone nor where an empty one is.
+func TestDiskThatIsNotMounted(t *testing.T) {
+	for name, c := range map[string]struct {
+		repository string
+		had        bool
+		empty      bool // its folder is there, without a repository
+		gone       bool
+	}{
+		"a new one":                   {repository: "disk"},
+		"a new one in its own folder": {repository: "disk", empty: true},
+		"not mounted":                 {repository: "disk", had: true, gone: true},
+		"not mounted, the root of it": {repository: "disk", had: true, empty: true, gone: true},
+		"the box's own":               {repository: BoxRepository, had: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "mnt", "rides")
+			if c.empty {
+				if err := os.MkdirAll(dir, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d := &Daemon{Parts: Parts{Vault: folders{}, Store: past{had: c.had}}, files: host.NewFiles()}
+			r := backups.Repository{Name: c.repository, URL: dir}
+			id, err := d.reached(t.Context(), r)
+			if IsProblem(err, "backup.gone") != c.gone || (err == nil) == c.gone || (id == "id") == c.gone {
+				t.Errorf("%q, %v", id, err)
+			}
+			_, folder := os.Stat(dir)
+			if made := isFile(filepath.Join(dir, "config")); made == c.gone || c.gone && !c.empty && folder == nil {
+				t.Errorf("a repository was made: %v; its folder: %v", made, folder)
+			}
+			if c.gone {
+				return
+			}
+			if _, err := d.reached(t.Context(), r); err != nil {
+				t.Error("the second time:", err)
+			}
+		})
+	}
+}
