@@ -47,7 +47,7 @@ func (d *Daemon) park(ctx context.Context, row Release) error {
 	if err := d.unpark(row.Stack); err != nil {
 		return err
 	}
-	if err := d.roomToPark(ctx, place); err != nil {
+	if err := d.roomToStage(ctx, place, d.Paths.Backups()); err != nil {
 		return err
 	}
 	dir, into := d.Paths.Parked(row.Stack), d.Paths.ParkedDatabases(row.Stack)
@@ -62,19 +62,6 @@ func (d *Daemon) park(ctx context.Context, row Release) error {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
 	return nil
-}
-
-// roomToPark wants space for what stays for as long as the stack is stopped.
-func (d *Daemon) roomToPark(ctx context.Context, at DataPlace) error {
-	size, err := d.Data.Size(ctx, at)
-	if err != nil {
-		return err
-	}
-	free, err := d.Space.Free(d.Paths.Backups())
-	if err == nil && free < size+spareDisk {
-		err = fmt.Errorf("there is no room for a copy of the databases: %d MB are needed, %d MB are free", mebibytes(size+spareDisk), mebibytes(free))
-	}
-	return err
 }
 
 func (d *Daemon) writeParked(row Release, data Snapshot) error {
