@@ -245,37 +245,72 @@ func (k *killed) restarts(ctx context.Context) (n int) {
 
 // changes is the part of the status that tells of updates.
 type changes struct {
-	Stacks []struct {
-		Version string `json:"version"`
-		State   string `json:"state"`
-		Updates struct {
-			Running bool `json:"running"`
-		} `json:"updates"`
-	} `json:"stacks"`
+	Stacks []stackChanges `json:"stacks"`
 }
 
-// settled waits until nothing is under way, and wants one container, one network
-// and the page of the platform.
-func (k *killed) settled(ctx context.Context, point string) {
+type stackChanges struct {
+	Version string `json:"version"`
+	State   string `json:"state"`
+	Updates struct {
+		Running bool `json:"running"`
+		History []struct {
+			ID      string `json:"id"`
+			Outcome string `json:"outcome"`
+		} `json:"history"`
+	} `json:"updates"`
+}
+
+// committed is the newest change that came to be, or "" if that is long ago.
+func (s stackChanges) committed() string {
+	for _, c := range s.Updates.History {
+		if c.Outcome == "committed" {
+			return c.ID
+		}
+	}
+	return ""
+}
+
+// settled waits until nothing is under way and nothing is left of it, and the stack
+// runs; and gives how the stack is then.
+func (k *killed) settled(ctx context.Context, point string) stackChanges {
 	k.t.Helper()
-	var s changes
-	var out string
 	for deadline := time.Now().Add(4 * time.Minute); ; time.Sleep(300 * time.Millisecond) {
+		var s changes
+		left := "not looked for"
 		r, err := k.b.Exec(ctx, testhost.Command{Args: []string{"rochdale", "status", "--json"}})
-		out = r.Stdout + r.Stderr
 		if err == nil && json.Unmarshal([]byte(r.Stdout), &s) == nil && len(s.Stacks) == 1 && s.Stacks[0].State == "running" && !s.Stacks[0].Updates.Running && k.idle(ctx) {
-			break
+			if left = k.left(ctx); left == "" {
+				return s.Stacks[0]
+			}
 		}
 		if time.Now().After(deadline) {
-			k.t.Fatalf("%s: it does not settle\n%s", point, out)
+			k.t.Fatalf("%s: it does not settle\nleft over: %s\n%s%s", point, left, r.Stdout, r.Stderr)
 		}
 	}
-	for _, args := range [][]string{{"docker", "ps", "-a"}, {"docker", "network", "ls"}} {
-		list, err := k.b.Output(ctx, append(args, "--filter", "label=coop.rochdale.stack=delivery", "-q")...)
-		if n := len(strings.Fields(list)); err != nil || n != 1 {
-			k.t.Errorf("%s: %d of %v are there, %v", point, n, args, err)
+}
+
+// left tells what is there beside the containers and the network of the stack: of
+// copies that were drilled, and what was laid out for a backup or a restore. What
+// should be there and is not, it tells too; "" is for neither.
+func (k *killed) left(ctx context.Context) string {
+	const label, containers = "label=coop.rochdale.stack", "docker ps --quiet --filter " // of any stack
+	n := k.releases.containers()
+	var wrong []string
+	for _, of := range []struct {
+		what string
+		want int
+	}{
+		{containers + label, n},
+		{containers + label + " --all", n},
+		{"docker network ls --quiet --filter " + label, 1},
+		{"find /var/lib/rochdale/backup /var/lib/rochdale/stacks -maxdepth 3 ( -path */stage/* -o -path */restored/* -o -path */stacks/drill-* )", 0},
+	} {
+		out, err := k.b.Output(ctx, strings.Fields(of.what)...)
+		if got := len(strings.Fields(out)); err != nil || got != of.want {
+			wrong = append(wrong, fmt.Sprintf("%s: %d and not %d, %v\n%s", of.what, got, of.want, err, out))
 		}
 	}
+	return strings.Join(wrong, "\n")
 }
 
 // idle tells whether no job of the daemon goes on.

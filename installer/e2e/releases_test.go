@@ -71,7 +71,7 @@ type release struct {
 func (r *releases) next(x release) (file, version string) {
 	r.t.Helper()
 	r.count++
-	version = fmt.Sprintf("0.2.%d", r.count)
+	version = r.newest()
 	folder := filepath.Join(r.dir, version)
 	if err := os.CopyFS(folder, os.DirFS(filepath.Join(r.top, "stacks", "catalog", "delivery"))); err != nil {
 		r.t.Fatal(err)
@@ -89,6 +89,9 @@ func (r *releases) next(x release) (file, version string) {
 	}
 	return r.build(folder, version, x.arch, r.program(folder)), version
 }
+
+// newest is the version of the last one.
+func (r *releases) newest() string { return fmt.Sprintf("0.2.%d", r.count) }
 
 // program gives the stack's program for the schema that a release's migrations lead
 // to: it is built anew where that is not the catalogue's, with one constant changed.

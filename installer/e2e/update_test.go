@@ -156,32 +156,29 @@ type updates struct {
 	o        walk.Options
 	watch    io.Writer // sees what commands print as it appears; may be nil
 	load     *box.Load
-	scribe   *walk.Scribe
-	stop     context.CancelFunc
-	writer   sync.WaitGroup
-	wrote    error
+	pen      *pen
 	held     []time.Duration
 }
 
 // begin starts the load and the writer.
 func (u *updates) begin(ctx context.Context) {
 	u.t.Helper()
-	o := u.o
-	o.JoinPath, o.Admin, o.Unique = "", u.receipt.Admin, "scribe"
-	var err error
-	if u.scribe, err = walk.NewScribe(ctx, o); err != nil {
-		u.t.Fatal(err)
-	}
+	u.pen = u.newPen(ctx)
 	u.load = visitors(u.b)
 	u.load.Start(u.t.Context())
-	writing, stop := context.WithCancel(ctx)
-	u.stop = stop
-	u.writer.Go(func() {
-		for writing.Err() == nil && u.wrote == nil {
-			u.wrote = u.scribe.Write(context.WithoutCancel(writing))
-			time.Sleep(200 * time.Millisecond)
-		}
-	})
+	u.pen.begin(u.t, ctx)
+}
+
+// newPen lets a shop owner of its own write.
+func (u *updates) newPen(ctx context.Context) *pen {
+	u.t.Helper()
+	o := u.o
+	o.JoinPath, o.Admin, o.Unique = "", u.receipt.Admin, "scribe"
+	s, err := walk.NewScribe(ctx, o)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return &pen{scribe: s}
 }
 
 // visitors are twelve who read the platform's pages without a rest.
@@ -194,20 +191,19 @@ func visitors(b *box.Box) *box.Load {
 // end stops both, and looks for what was lost.
 func (u *updates) end(ctx context.Context) {
 	u.t.Helper()
-	u.stop()
-	u.writer.Wait()
-	counts := u.load.Stop()
-	if u.wrote != nil {
-		u.t.Errorf("a write failed: %v", u.wrote)
+	u.pen.end()
+	counts, written := u.load.Stop(), u.pen.tally()
+	if written.failed > 0 {
+		u.t.Errorf("%d writes failed: %v", written.failed, written.last)
 	}
-	if err := u.scribe.Check(ctx); err != nil {
+	if err := u.pen.check(ctx); err != nil {
 		u.t.Error(err)
 	}
 	if err := walk.Verify(ctx, u.o, u.receipt); err != nil {
 		u.t.Error(err)
 	}
 	slices.Sort(u.held)
-	u.t.Logf("%d changes: %s; %d writes acknowledged, all there", len(u.held), counts, u.scribe.Acknowledged())
+	u.t.Logf("%d changes: %s; %d writes acknowledged, all there", len(u.held), counts, written.acknowledged)
 	if n := len(u.held); n > 0 {
 		u.t.Logf("visitors waited: median %v, longest %v", u.held[n/2].Round(time.Millisecond), u.held[n-1].Round(time.Millisecond))
 	}
@@ -556,7 +552,7 @@ func (u *updates) saved(ctx context.Context) {
 	if counts.Failed > 0 || counts.Requests < 30 {
 		u.t.Errorf("%s", counts)
 	}
-	if err := errors.Join(u.scribe.Check(ctx), walk.Verify(ctx, u.o, u.receipt)); err != nil {
+	if err := errors.Join(u.pen.check(ctx), walk.Verify(ctx, u.o, u.receipt)); err != nil {
 		u.t.Errorf("what was saved: %v", err)
 	}
 	if err := walk.Verify(ctx, o, later); err == nil {

@@ -18,9 +18,17 @@ import (
 // for one goroutine.
 type Scribe struct {
 	merchant *person
-	shops    []string // paths of their pages; the last one takes what is written
+	shops    []shop // the last one takes what is written
+	room     int    // for more dishes in that one
 	written  int
 	acked    []string
+}
+
+// shop is the path of a shop's page, and how many writes were acknowledged before it
+// was opened.
+type shop struct {
+	path   string
+	opened int
 }
 
 // perShop is how many dishes a scribe writes into one menu, which has a limit.
@@ -36,22 +44,23 @@ func NewScribe(ctx context.Context, o Options) (*Scribe, error) {
 	}
 	// What the answer to a write redirects to is of no interest here.
 	w.merchant.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Scribe{merchant: w.merchant, shops: []string{w.merchant.at.Path}}, nil
+	return &Scribe{merchant: w.merchant, shops: []shop{{path: w.merchant.at.Path}}, room: perShop}, nil
 }
 
 // Write adds one dish to the menu. It counts as acknowledged when the platform
 // says that it has it.
 func (s *Scribe) Write(ctx context.Context) error {
-	if s.written > 0 && s.written%perShop == 0 && s.written/perShop == len(s.shops) {
-		shop, err := s.post(ctx, "/shop", url.Values{"name": {fmt.Sprintf("Shop %d", len(s.shops))}, "address": {"1 Market Square"}})
+	if s.room == 0 {
+		path, err := s.post(ctx, "/shop", url.Values{"name": {fmt.Sprintf("Shop %d", len(s.shops))}, "address": {"1 Market Square"}})
 		if err != nil {
 			return err
 		}
-		s.shops = append(s.shops, shop)
+		s.shops, s.room = append(s.shops, shop{path, len(s.acked)}), perShop
 	}
+	s.room--
 	s.written++
 	name := fmt.Sprintf("Dish %06d", s.written)
-	if _, err := s.post(ctx, s.shops[len(s.shops)-1]+"/items", url.Values{"name": {name}, "about": {"as written"}, "price": {"1.00"}}); err != nil {
+	if _, err := s.post(ctx, s.shops[len(s.shops)-1].path+"/items", url.Values{"name": {name}, "about": {"as written"}, "price": {"1.00"}}); err != nil {
 		return fmt.Errorf("walk: write %s: %w", name, err)
 	}
 	s.acked = append(s.acked, name)
@@ -83,12 +92,25 @@ func (s *Scribe) post(ctx context.Context, path string, form url.Values) (to str
 // Acknowledged is how many writes the platform said it has.
 func (s *Scribe) Acknowledged() int { return len(s.acked) }
 
+// Forget tells that the data went back to what they were at some time after the first
+// n writes were acknowledged: what came later is given up, and so are the shops that
+// were opened later. The next write goes into a new one.
+func (s *Scribe) Forget(n int) {
+	kept := s.shops[:1]
+	for _, x := range s.shops[1:] {
+		if x.opened < n {
+			kept = append(kept, x)
+		}
+	}
+	s.shops, s.room, s.acked = kept, 0, s.acked[:min(n, len(s.acked))]
+}
+
 // Check reads the menus and wants everything that was acknowledged to be there,
 // once.
 func (s *Scribe) Check(ctx context.Context) error {
 	seen := map[string]int{}
 	for _, shop := range s.shops {
-		if err := s.merchant.open(ctx, shop); err != nil {
+		if err := s.merchant.open(ctx, shop.path); err != nil {
 			return err
 		}
 		for _, card := range all(s.merchant.page, func(n *html.Node) bool { return attr(n, "data-item") != "" }) {
