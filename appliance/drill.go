@@ -244,7 +244,21 @@ func (w *drill) ended(ctx context.Context, failed error) error {
 	if failed != nil {
 		err = nil // it is told already
 	}
-	return errors.Join(err, w.clean(ctx, nil))
+	return errors.Join(err, w.cleanAtLast(ctx))
+}
+
+// cleanFor is how long removing the copy is tried: an engine that was killed is back
+// within seconds, and the next drill may be a day away.
+const cleanFor = 2 * time.Minute
+
+func (w *drill) cleanAtLast(ctx context.Context) error {
+	for end := time.Now().Add(cleanFor); ; {
+		err := w.clean(ctx, nil)
+		if err == nil || time.Now().After(end) || !sleep(ctx, 2*time.Second) {
+			return err
+		}
+		w.Log.Warn("the copy that was drilled is not removed yet", "stack", w.Stack, "error", err)
+	}
 }
 
 // drillOverdue is how old the newest drill that worked may be.

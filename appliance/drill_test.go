@@ -109,3 +109,25 @@ func TestDrillEachNight(t *testing.T) {
 		}
 	})
 }
+
+// TestDrillWithoutAnEngine: a copy that can not be removed at once is removed when the
+// engine is back, and not only before the next drill.
+func TestDrillWithoutAnEngine(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		b.engine.sick = func(s appliance.ContainerSpec) error {
+			if s.Stack != "drill-delivery" {
+				return nil
+			}
+			time.AfterFunc(0, func() { b.engine.setDown(true) })
+			time.AfterFunc(20*time.Second, func() { b.engine.setDown(false) })
+			return appliance.Problem("engine.unreachable", nil)
+		}
+		if err := d.Drill(t.Context(), appliance.DrillRequest{}, nil); !appliance.IsProblem(err, "engine.unreachable") {
+			t.Errorf("%v", err)
+		}
+		b.nothingOfDrills()
+	})
+}
