@@ -167,7 +167,19 @@ func (u *updates) begin(ctx context.Context) {
 	u.load = visitors(u.b)
 	u.load.Start(u.t.Context())
 	u.pen.begin(u.t, ctx)
+	u.load.Lap(lapQuiet)
+	for u.load.Seen() < quietRequests && ctx.Err() == nil {
+		time.Sleep(100 * time.Millisecond)
+	}
+	u.load.Lap("")
 }
+
+// What is compared: requests before the first change, and those of while a command
+// changes something. quietRequests are enough for a 99th percentile.
+const (
+	lapQuiet, lapChange = "quiet", "change"
+	quietRequests       = 2000
+)
 
 // newPen lets a shop owner of its own write.
 func (u *updates) newPen(ctx context.Context) *pen {
@@ -207,6 +219,9 @@ func (u *updates) end(ctx context.Context) {
 	if n := len(u.held); n > 0 {
 		u.t.Logf("visitors waited: median %v, longest %v", u.held[n/2].Round(time.Millisecond), u.held[n-1].Round(time.Millisecond))
 	}
+	quiet, change := counts.P99(lapQuiet), counts.P99(lapChange)
+	u.t.Logf("99 of 100 requests were answered within %v before, and within %v while something changed (%d of them): added p99 %v",
+		quiet.Round(time.Millisecond), change.Round(time.Millisecond), len(counts.Laps[lapChange]), (change - quiet).Round(time.Millisecond))
 	if counts.Failed > 0 || counts.Requests < 100 {
 		u.t.Errorf("%s", counts)
 	}
@@ -223,7 +238,9 @@ func (u *updates) apply(file string, more ...string) (updateAnswer, int) {
 
 func (u *updates) run(args ...string) (last updateAnswer, code int) {
 	u.t.Helper()
+	u.load.Lap(lapChange)
 	r, err := u.b.Exec(u.t.Context(), testhost.Command{Args: args, Stdout: u.watch})
+	u.load.Lap("")
 	if err != nil {
 		u.t.Fatal(err)
 	}

@@ -32,6 +32,7 @@ type Load struct {
 	Workers int
 
 	mu     sync.Mutex
+	lap    string
 	counts Counts
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
@@ -45,6 +46,18 @@ type Counts struct {
 	// Failures are the kinds of failure and how often each was seen.
 	Failures map[string]int
 	ByKind   map[string]int // requests by "h1", "h1-close" and "h2"
+	// Laps are how long each request took, by the lap that it ended in.
+	Laps map[string][]time.Duration
+}
+
+// P99 is the time within which 99 of 100 requests of a lap were answered, or 0 if
+// there were none.
+func (c Counts) P99(lap string) time.Duration {
+	all := slices.Sorted(slices.Values(c.Laps[lap]))
+	if len(all) == 0 {
+		return 0
+	}
+	return all[(len(all)*99+99)/100-1]
 }
 
 func (c Counts) String() string {
@@ -62,7 +75,7 @@ func (c Counts) String() string {
 // Start starts the workers. They stop with ctx or with Stop.
 func (l *Load) Start(ctx context.Context) {
 	ctx, l.cancel = context.WithCancel(ctx)
-	l.counts = Counts{Failures: map[string]int{}, ByKind: map[string]int{}}
+	l.counts = Counts{Failures: map[string]int{}, ByKind: map[string]int{}, Laps: map[string][]time.Duration{}}
 	for i := range l.Workers {
 		l.wait.Go(func() { l.work(ctx, i) })
 	}
@@ -82,6 +95,13 @@ func (l *Load) Aim(hosts ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.Hosts = hosts
+}
+
+// Lap begins a lap, or goes on with one; "" is for what is not to be measured.
+func (l *Load) Lap(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lap = name
 }
 
 // Seen is how many requests have been answered until now.
@@ -123,6 +143,9 @@ func (l *Load) note(kind, method string, took time.Duration, err error) {
 	l.counts.Requests++
 	l.counts.ByKind[kind]++
 	l.counts.Slowest = max(l.counts.Slowest, took)
+	if l.lap != "" {
+		l.counts.Laps[l.lap] = append(l.counts.Laps[l.lap], took)
+	}
 	if err != nil {
 		l.counts.Failed++
 		l.counts.Failures[kind+" "+method+" "+err.Error()]++
