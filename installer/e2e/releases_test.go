@@ -94,7 +94,8 @@ func (r *releases) next(x release) (file, version string) {
 func (r *releases) newest() string { return fmt.Sprintf("0.2.%d", r.count) }
 
 // program gives the stack's program for the schema that a release's migrations lead
-// to: it is built anew where that is not the catalogue's, with one constant changed.
+// to: it is built anew where that is not the catalogue's, with one constant changed and
+// an event stream added.
 func (r *releases) program(folder string) string {
 	r.t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "migrations", "*.sql"))
@@ -110,21 +111,67 @@ func (r *releases) program(folder string) string {
 	if _, err := os.Stat(out); err == nil {
 		return out
 	}
-	source := filepath.Join(r.top, "stacks", "coop", "store", "store.go")
-	text, err := os.ReadFile(source)
-	if err != nil {
+	coop := filepath.Join(r.top, "stacks", "coop")
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
+		filepath.Join(coop, "store", "store.go"): r.changed(out+"-store.go", filepath.Join(coop, "store", "store.go"),
+			"const SchemaVersion = 1\n", "const SchemaVersion = "+schema+"\n"),
+		filepath.Join(coop, "web", "routes.go"): r.changed(out+"-routes.go", filepath.Join(coop, "web", "routes.go"),
+			"func (s *Server) routes() {\n", "func (s *Server) routes() {\n\ts.mux.HandleFunc(\"GET "+eventsPath+"\", events)\n"),
+		filepath.Join(coop, "web", "events.go"): r.events(out + "-events.go"),
+	}})
+	if err = errors.Join(err, os.WriteFile(out+".json", overlay, 0o600)); err != nil {
 		r.t.Fatal(err)
-	}
-	changed := strings.Replace(string(text), "const SchemaVersion = 1\n", "const SchemaVersion = "+schema+"\n", 1)
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{source: out + ".go"}})
-	err = errors.Join(err, os.WriteFile(out+".go", []byte(changed), 0o600), os.WriteFile(out+".json", overlay, 0o600))
-	if err != nil || changed == string(text) {
-		r.t.Fatalf("change the schema in %s: %v", source, err)
 	}
 	cmd := exec.CommandContext(r.t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-overlay", out+".json", "-o", out, "rochdale/cmd/coop")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := cmd.CombinedOutput(); err != nil {
 		r.t.Fatalf("%v\n%s", err, said)
+	}
+	return out
+}
+
+// changed writes a source file with one text changed to out, and gives that.
+func (r *releases) changed(out, source, from, to string) string {
+	r.t.Helper()
+	text, err := os.ReadFile(source)
+	changed := strings.Replace(string(text), from, to, 1)
+	if err = errors.Join(err, os.WriteFile(out, []byte(changed), 0o600)); err != nil || changed == string(text) {
+		r.t.Fatalf("change %q in %s: %v", from, source, err)
+	}
+	return out
+}
+
+// eventsPath is where the program of a test's release has an event stream: the
+// platform has none yet, and others will.
+const eventsPath = "/test-events"
+
+func (r *releases) events(out string) string {
+	r.t.Helper()
+	if err := os.WriteFile(out, []byte(`package web
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+func events(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	c := http.NewResponseController(w)
+	_ = c.SetWriteDeadline(time.Time{})
+	for {
+		if _, err := io.WriteString(w, "data: tick\n\n"); err != nil || c.Flush() != nil {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+`), 0o600); err != nil {
+		r.t.Fatal(err)
 	}
 	return out
 }

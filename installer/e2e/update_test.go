@@ -117,12 +117,17 @@ func TestUpdatesPostgres(t *testing.T) {
 // What `make torture` takes: good releases, and every kind of those that fail.
 const many, manyTimes = 100, 4
 
+// listeners have an event stream open all the time, as soon as there is one.
+const listeners = 3
+
 // each takes the good releases, and then those that fail.
 func (u *updates) each(good int, failures []failing) {
 	u.t.Helper()
 	for i := range good {
 		u.good(i)
+		u.load.Listen(listeners, eventsPath)
 	}
+	u.load.Listen(listeners, eventsPath)
 	for _, f := range failures {
 		u.fails(f)
 	}
@@ -222,7 +227,8 @@ func (u *updates) end(ctx context.Context) {
 	quiet, change := counts.P99(lapQuiet), counts.P99(lapChange)
 	u.t.Logf("99 of 100 requests were answered within %v before, and within %v while something changed (%d of them): added p99 %v",
 		quiet.Round(time.Millisecond), change.Round(time.Millisecond), len(counts.Laps[lapChange]), (change - quiet).Round(time.Millisecond))
-	if counts.Failed > 0 || counts.Requests < 100 {
+	// Each change ends the streams that are open, once at least.
+	if counts.Failed > 0 || counts.Requests < 100 || counts.ByKind["events"] < listeners {
 		u.t.Errorf("%s", counts)
 	}
 }

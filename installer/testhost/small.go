@@ -36,6 +36,7 @@ type SmallVM struct {
 	options SmallOptions
 	image   smallImage
 	saved   string // the memory of the machine that waits
+	accel   string // QEMU's way to run it
 }
 
 // SmallReady is the line by which the program tells that it waits for its order; it says so now and then until it has it, since
@@ -61,15 +62,30 @@ func PrepareSmall(ctx context.Context, log io.Writer, o SmallOptions) (*SmallVM,
 	if v.image, err = makeSmallImage(ctx, log, o); err != nil {
 		return nil, fmt.Errorf("prepare a small machine: %w", err)
 	}
-	if err := v.save(ctx); err != nil {
+	if err := v.boot(ctx, log); err != nil {
 		return nil, fmt.Errorf("boot a small machine: %w", err)
 	}
 	return v, nil
 }
 
+// boot boots by KVM where there is one that works: one that is itself within a virtual
+// machine may stop at an instruction that it does not know.
+func (v *SmallVM) boot(ctx context.Context, log io.Writer) error {
+	if exists("/dev/kvm") && runtime.GOARCH == "amd64" {
+		v.accel = "kvm"
+		err := v.save(ctx, waitKVM)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		fmt.Fprintf(log, "The KVM of this machine does not do, so QEMU emulates: %s\n", tail(err.Error(), 300))
+	}
+	v.accel = "tcg,thread=multi,tb-size=64"
+	return v.save(ctx, waitSmall)
+}
+
 // save boots the machine, waits until its program does, and keeps its memory.
-func (v *SmallVM) save(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, waitSmall)
+func (v *SmallVM) save(ctx context.Context, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	socket := filepath.Join(v.options.Dir, "qmp")
 	life, _, err := v.launch(nil, "-qmp", "unix:"+socket+",server=on,wait=off")
@@ -234,17 +250,14 @@ func (l *SmallLife) Trouble() string {
 }
 
 func (v *SmallVM) args() []string {
-	accel := "tcg,thread=multi,tb-size=64"
-	if exists("/dev/kvm") && runtime.GOARCH == "amd64" {
-		accel = "kvm"
-	}
 	return []string{platforms()["amd64"].Program, "-M", "pc", "-cpu", "max", "-m", strconv.FormatInt(v.options.Memory>>20, 10),
-		"-accel", accel, "-kernel", v.image.Kernel, "-initrd", v.image.Initramfs,
+		"-accel", v.accel, "-kernel", v.image.Kernel, "-initrd", v.image.Initramfs,
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check", "-nodefaults", "-display", "none", "-no-reboot",
 		"-chardev", "stdio,id=c0,signal=off", "-serial", "chardev:c0",
 		"-drive", "file=nbd+unix:///?socket=" + v.options.Disk + ",if=none,id=d0,format=raw,cache=writeback",
 		"-device", "virtio-blk-pci,drive=d0"}
 }
 
-// waitSmall bounds one boot under software emulation on a busy machine.
-const waitSmall = 10 * time.Minute
+// waitSmall bounds one boot under software emulation on a busy machine, and waitKVM
+// one that has a processor.
+const waitSmall, waitKVM = 10 * time.Minute, time.Minute

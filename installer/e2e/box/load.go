@@ -31,11 +31,13 @@ type Load struct {
 	TLS     *tls.Config
 	Workers int
 
-	mu     sync.Mutex
-	lap    string
-	counts Counts
-	cancel context.CancelFunc
-	wait   sync.WaitGroup
+	mu        sync.Mutex
+	lap       string
+	listening bool
+	counts    Counts
+	running   context.Context // ends with Stop
+	cancel    context.CancelFunc
+	wait      sync.WaitGroup
 }
 
 // Counts is what a load saw.
@@ -45,7 +47,7 @@ type Counts struct {
 	Slowest  time.Duration
 	// Failures are the kinds of failure and how often each was seen.
 	Failures map[string]int
-	ByKind   map[string]int // requests by "h1", "h1-close" and "h2"
+	ByKind   map[string]int // requests by "h1", "h1-close" and "h2", and "events" for streams that ended
 	// Laps are how long each request took, by the lap that it ended in.
 	Laps map[string][]time.Duration
 }
@@ -75,6 +77,7 @@ func (c Counts) String() string {
 // Start starts the workers. They stop with ctx or with Stop.
 func (l *Load) Start(ctx context.Context) {
 	ctx, l.cancel = context.WithCancel(ctx)
+	l.running, l.listening = ctx, false
 	l.counts = Counts{Failures: map[string]int{}, ByKind: map[string]int{}, Laps: map[string][]time.Duration{}}
 	for i := range l.Workers {
 		l.wait.Go(func() { l.work(ctx, i) })
@@ -143,7 +146,7 @@ func (l *Load) note(kind, method string, took time.Duration, err error) {
 	l.counts.Requests++
 	l.counts.ByKind[kind]++
 	l.counts.Slowest = max(l.counts.Slowest, took)
-	if l.lap != "" {
+	if l.lap != "" && took > 0 {
 		l.counts.Laps[l.lap] = append(l.counts.Laps[l.lap], took)
 	}
 	if err != nil {
