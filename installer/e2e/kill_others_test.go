@@ -290,7 +290,7 @@ func (o *others) useful(c hurt, from outset, done bool) {
 	}
 	x := o.copies()
 	x.must("backup", "drill") // a drill that failed is told until one does not
-	healthy(o.t, o.b)
+	healthyWith(o.t, o.b, o.releases.containers())
 	x.must("backup", "run")
 	x.must("backup", "check")
 }
