@@ -64,7 +64,7 @@ func Repositories(p Paths, c Config) []backups.Repository {
 	all := []backups.Repository{{Name: BoxRepository, URL: p.BoxRepository(), PasswordFile: p.RepositoryPassword(BoxRepository)}}
 	for _, name := range slices.Sorted(maps.Keys(c.Backups.Repositories)) {
 		entry := c.Backups.Repositories[name]
-		r := backups.Repository{Name: name, URL: entry.URL, Options: entry.Options, PasswordFile: p.RepositoryPassword(name)}
+		r := backups.Repository{Name: name, URL: entry.URL, Options: entry.Options, PasswordFile: p.RepositoryPassword(name), AppendOnly: entry.AppendOnly}
 		if env := p.RepositoryEnv(name); isFile(env) {
 			r.EnvFile = env
 		}

@@ -28,6 +28,7 @@ type RepositoryStatus struct {
 	Name        string    `json:"name"`
 	Kind        string    `json:"kind"` // local, sftp, s3 or rest
 	Offsite     bool      `json:"offsite"`
+	AppendOnly  bool      `json:"append_only,omitempty"` // it is not pruned from here
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	// LastError is of the newest backup that failed and was not made good: a full one
 	// by a full one, a dump by either.
@@ -37,6 +38,8 @@ type RepositoryStatus struct {
 	Dump  RunStatus `json:"dump"`
 	Check RunStatus `json:"check"`
 	Prune RunStatus `json:"prune"`
+	// known is since when it is; zero: nobody asked.
+	known time.Time
 	// whole is when the oldest full backup that is remembered and worked began.
 	whole time.Time
 }
@@ -88,7 +91,7 @@ func backupStatus(ctx context.Context, r Reader, all []backups.Repository) (s Ba
 
 func repositoryStatus(ctx context.Context, r Reader, repository backups.Repository) (s RepositoryStatus, err error) {
 	kind := repository.Kind()
-	s = RepositoryStatus{Name: repository.Name, Kind: string(kind), Offsite: kind != backups.Local}
+	s = RepositoryStatus{Name: repository.Name, Kind: string(kind), Offsite: kind != backups.Local, AppendOnly: repository.AppendOnly}
 	for want, one := range map[BackupKind]*RunStatus{BackupFull: &s.Full, BackupDump: &s.Dump, BackupCheck: &s.Check, BackupPrune: &s.Prune} {
 		runs, err := r.Runs(ctx, repository.Name, want, KeptRuns)
 		if err != nil {
@@ -157,20 +160,21 @@ func (d *Daemon) backupFindings(ctx context.Context) []Finding {
 	if err != nil || len(rows) == 0 {
 		return nil
 	}
-	s, err := backupStatus(ctx, d.Store, d.repositories())
+	repositories := d.repositories()
+	s, err := backupStatus(ctx, d.Store, repositories)
 	if err != nil {
 		return nil // the state being unreadable is another finding
 	}
-	since := rows[0].Committed
-	for _, r := range rows {
-		if r.Committed.Before(since) {
-			since = r.Committed
-		}
+	known, _, err := d.known(ctx, repositories)
+	if err != nil {
+		return nil
 	}
+	since := firstCommit(rows)
 	var all []Finding
 	offsite := false
-	for _, r := range s.Repositories {
+	for i, r := range s.Repositories {
 		offsite = offsite || r.Offsite
+		r.known = known[i].Since
 		all = append(all, r.findings(since)...)
 	}
 	if !offsite {
@@ -179,11 +183,22 @@ func (d *Daemon) backupFindings(ctx context.Context) []Finding {
 	return slices.Concat(all, d.stoppedFindings(ctx, rows), d.damageFindings(ctx), d.drillFindings(ctx, rows))
 }
 
+// firstCommit is since when there is something to save.
+func firstCommit(rows []Release) time.Time {
+	first := rows[0].Committed
+	for _, r := range rows {
+		if r.Committed.Before(first) {
+			first = r.Committed
+		}
+	}
+	return first
+}
+
 func (r RepositoryStatus) findings(since time.Time) []Finding {
 	if replaced(r.LastError) {
 		return []Finding{{Severity: Failure, Message: *r.LastError}}
 	}
-	return distinct(slices.Concat(r.saveFindings(since), r.upkeepFindings()))
+	return distinct(slices.Concat(r.saveFindings(later(since, r.known)), r.upkeepFindings()))
 }
 
 // saveFindings tell of backups. Those of databases alone make up for no full one:
@@ -213,13 +228,13 @@ func (r RepositoryStatus) upkeepFindings() (all []Finding) {
 	if r.whole.IsZero() {
 		return nil
 	}
-	if last := later(r.whole, r.Check.LastSuccess); time.Since(last) > checkOverdue {
+	if last := later(later(r.known, r.whole), r.Check.LastSuccess); time.Since(last) > checkOverdue {
 		all = append(all, Finding{Severity: Warning, Message: Message{ID: "backup.check-overdue", Args: Args("repository", r.Name, "days", int(time.Since(last).Hours()/24))}})
 		if e := r.Check.LastError; e != nil && e.ID != "backup.damaged" { // that is told by itself
 			all = append(all, Finding{Severity: Warning, Message: *e})
 		}
 	}
-	if e := r.Prune.LastError; e != nil && !replaced(e) {
+	if e := r.Prune.LastError; e != nil && !replaced(e) && !r.AppendOnly {
 		all = append(all, because(Message{ID: "backup.prune-failed", Args: Args("repository", r.Name, "detail", e.ID)}, *e)...)
 	}
 	return all

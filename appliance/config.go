@@ -43,6 +43,8 @@ type BackupsConfig struct {
 type RepositoryConfig struct {
 	URL     string   `yaml:"url"`
 	Options []string `yaml:"options,omitempty"` // restic's own
+	// AppendOnly is for a place that lets the box add and not delete.
+	AppendOnly bool `yaml:"append_only,omitempty"`
 }
 
 // RootPath is where, over HTTP, a box with its own authority offers the root

@@ -88,7 +88,7 @@ func (d *Daemon) LastReconcile(context.Context) (at time.Time, ok bool, err erro
 	return time.Unix(0, d.beat.Load()), true, nil
 }
 
-// keepReconciling looks at every stack now, every half minute, and whenever
+// keepReconciling looks at every stack and the configuration's repositories now, every half minute, and whenever
 // the engine says that something happened.
 func (d *Daemon) keepReconciling(ctx context.Context) {
 	events := d.Engine.Events(ctx)
@@ -96,6 +96,7 @@ func (d *Daemon) keepReconciling(ctx context.Context) {
 	defer stacks.Wait()
 	for ctx.Err() == nil {
 		d.beat.Store(time.Now().UnixNano())
+		d.meet(ctx)
 		d.reconcileAll(ctx, &stacks)
 		select {
 		case <-ctx.Done():

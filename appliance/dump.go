@@ -7,11 +7,11 @@ import "context"
 // dumpIfChanged saves the databases when one of them changed. A box that has no
 // whole snapshot yet gets one first.
 func (d *Daemon) dumpIfChanged(ctx context.Context) error {
-	whole, err := d.Store.Runs(ctx, "", BackupFull, KeptRuns)
+	whole, err := d.savedWhole(ctx)
 	if err != nil {
 		return err
 	}
-	if !anyOK(whole) {
+	if !whole {
 		return d.Backup(ctx, BackupFull, "", nil)
 	}
 	prints, err := d.prints(ctx)
@@ -19,15 +19,6 @@ func (d *Daemon) dumpIfChanged(ctx context.Context) error {
 		return err
 	}
 	return d.Backup(ctx, BackupDump, "", nil)
-}
-
-func anyOK(runs []BackupRun) bool {
-	for _, r := range runs {
-		if r.OK {
-			return true
-		}
-	}
-	return false
 }
 
 // prints are those of all databases now.

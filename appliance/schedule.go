@@ -25,7 +25,10 @@ type task struct {
 	// Turns are for work that needs the box's lane of long jobs: such tasks go one
 	// after the other, and wait while somebody else has the lane.
 	Turns bool
-	Do    func(ctx context.Context) error
+	// Soon tells whether the task is due before its time; last is when it last began.
+	// Nil: it never is.
+	Soon func(ctx context.Context, last time.Time) (bool, error)
+	Do   func(ctx context.Context) error
 }
 
 // The tasks of the box. The long ones are over before the hour in which the
@@ -41,7 +44,7 @@ func (d *Daemon) tasks() []task {
 			return err
 		}},
 		{Name: "backup-dump", When: "*/15 * * * *", Spread: 10 * time.Minute, Do: d.dumpIfChanged},
-		{Name: "backup-full", When: "10 0 * * *", Spread: time.Hour, Turns: true, Do: d.fullWhenWhole},
+		{Name: "backup-full", When: "10 0 * * *", Spread: time.Hour, Turns: true, Soon: d.fullSoon, Do: d.fullWhenWhole},
 		{Name: "backup-drill", When: "10 2 * * *", Spread: 30 * time.Minute, Turns: true, Do: func(ctx context.Context) error { return d.Drill(ctx, DrillRequest{}, nil) }},
 		{Name: "backup-check", When: "40 4 * * *", Spread: time.Hour, Turns: true, Do: upkeep(BackupCheck)},
 		{Name: "backup-prune", When: "10 7 * * *", Spread: time.Hour, Turns: true, Do: upkeep(BackupPrune)},
@@ -140,12 +143,8 @@ func (s schedule) once(ctx context.Context, t task) error {
 		// Never, or in the future: the clock was wrong then. Count from now.
 		return s.store.Ran(ctx, t.Name, now)
 	}
-	due, err := next(t.When, last.Add(-s.offset(t.Spread)))
-	if err != nil {
+	if due, err := s.due(ctx, t, last, now); err != nil || !due {
 		return err
-	}
-	if now.Before(due.Add(s.offset(t.Spread))) {
-		return nil
 	}
 	end, free := s.busy.begin(t.Name)
 	if !free {
@@ -164,6 +163,18 @@ func (s schedule) once(ctx context.Context, t task) error {
 		}
 	})
 	return nil
+}
+
+// due tells whether the time of a task has come that last began at last.
+func (s schedule) due(ctx context.Context, t task, last, now time.Time) (bool, error) {
+	at, err := next(t.When, last.Add(-s.offset(t.Spread)))
+	if err != nil {
+		return false, err
+	}
+	if t.Soon == nil || !now.Before(at.Add(s.offset(t.Spread))) {
+		return !now.Before(at.Add(s.offset(t.Spread))), nil
+	}
+	return t.Soon(ctx, last)
 }
 
 // turn is closed when the task may begin.

@@ -239,3 +239,27 @@ func TestVisitYields(t *testing.T) {
 		free()
 	})
 }
+
+// TestDueBeforeItsTime: a task that is wanted soon runs once, also when it fails, and
+// then at its next time.
+func TestDueBeforeItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{last: map[string]time.Time{}}
+		start := time.Now()
+		wanted := start.Add(2 * time.Hour)
+		var ran []time.Duration
+		s := schedule{store: m, offset: func(time.Duration) time.Duration { return 0 }, failed: func(_ task, err error) { t.Log(err) }}
+		ctx, cancel := context.WithTimeout(t.Context(), 23*time.Hour)
+		defer cancel()
+		s.run(ctx, []task{{
+			Name: "full", When: "0 12 * * *", Turns: true,
+			Soon: func(_ context.Context, last time.Time) (bool, error) {
+				return wanted.After(last) && !time.Now().Before(wanted), nil
+			},
+			Do: func(context.Context) error { ran = append(ran, time.Since(start)); return errors.New("it failed") },
+		}})
+		if len(ran) != 2 || ran[0] < 2*time.Hour || ran[0] > 2*time.Hour+2*tick || ran[1] < 12*time.Hour {
+			t.Errorf("ran after %v", ran)
+		}
+	})
+}

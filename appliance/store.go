@@ -40,6 +40,10 @@ type Store interface {
 	// KeepRun keeps how a run on a repository ended. The oldest ones of its kind
 	// there beyond [KeptRuns] are forgotten, but for the last one that went well.
 	KeepRun(ctx context.Context, r BackupRun) error
+	// KeepRepositories keeps since when repositories are known, and forgets all others.
+	KeepRepositories(ctx context.Context, all []KnownRepository) error
+	// KnownRepositories gives what was kept last, by name.
+	KnownRepositories(ctx context.Context) ([]KnownRepository, error)
 	// CopyTo writes a consistent copy of the whole store to a file that is not
 	// there yet.
 	CopyTo(ctx context.Context, path string) error

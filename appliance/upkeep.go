@@ -130,8 +130,12 @@ func retention(kind BackupKind) backups.Retention {
 }
 
 // pruneRepository forgets what is too old, unless a failed check is open: what is
-// broken may be needed to heal the rest.
+// broken may be needed to heal the rest. Where the box may only add, that is for
+// whoever runs the place.
 func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) error {
+	if r.AppendOnly {
+		return nil
+	}
 	health, err := d.health(ctx, r.Name)
 	if err != nil || !health.MayForget() {
 		return err

@@ -22,6 +22,9 @@ type Repository struct {
 	// Options are restic's own, "sftp.args=-i /etc/rochdale/backup.key" say. They
 	// can name programs to run, so they never come from a page.
 	Options []string
+	// AppendOnly is for a place that lets nothing be deleted: whoever runs it forgets
+	// old snapshots and prunes.
+	AppendOnly bool
 }
 
 // Kind is how a repository is reached.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"rochdale/appliance"
 )
@@ -47,6 +48,31 @@ func (d *DB) Runs(ctx context.Context, repository string, kind appliance.BackupK
 			return r, err
 		}
 		return r, json.Unmarshal([]byte(body), &r)
+	})
+}
+
+// KeepRepositories implements [appliance.Store].
+func (d *DB) KeepRepositories(ctx context.Context, all []appliance.KnownRepository) error {
+	return d.change(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "delete from repositories")
+		for _, r := range all {
+			if err != nil {
+				return err
+			}
+			_, err = tx.ExecContext(ctx, "insert into repositories (name, url, since) values (?, ?, ?)", r.Name, r.URL, r.Since.UnixMilli())
+		}
+		return err
+	})
+}
+
+// KnownRepositories implements [appliance.Store].
+func (d *DB) KnownRepositories(ctx context.Context) ([]appliance.KnownRepository, error) {
+	rows, err := d.sql.QueryContext(ctx, "select name, url, since from repositories order by name")
+	return collect(d.path, rows, err, func(s scanner) (r appliance.KnownRepository, err error) {
+		var since int64
+		err = s.Scan(&r.Name, &r.URL, &since)
+		r.Since = time.UnixMilli(since).UTC()
+		return r, err
 	})
 }
 

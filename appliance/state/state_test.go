@@ -286,6 +286,40 @@ func TestNewerSchemaIsRefusedByName(t *testing.T) {
 	problem(t, err, "daemon.state-newer", appliance.ExitCheckFailed)
 }
 
+// TestKnownRepositories: what was kept last is all that is known, and a file from before
+// there was any knows none.
+func TestKnownRepositories(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	if err := openAndCommit(path, 1); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{"drop table repositories", "delete from goose_db_version where version_id = 4"} {
+		if _, err := raw.Exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = raw.Close()
+	db, ctx := open(t, path), t.Context()
+	if none, err := db.KnownRepositories(ctx); err != nil || len(none) != 0 {
+		t.Fatalf("%+v, %v", none, err)
+	}
+	since := time.UnixMilli(1_700_000_000_000).UTC()
+	box := appliance.KnownRepository{Name: "box", URL: "/var/lib/rochdale/backup/repository", Since: since}
+	second := appliance.KnownRepository{Name: "offsite", URL: "sftp:a@b:/c", Since: since.Add(time.Hour)}
+	for _, want := range [][]appliance.KnownRepository{{box, second}, {second}} {
+		if err := db.KeepRepositories(ctx, want); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := db.KnownRepositories(ctx); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+}
+
 func TestDamagedFileIsLeftAlone(t *testing.T) {
 	for name, damage := range map[string]func([]byte) []byte{
 		"not a database": func([]byte) []byte { return []byte(strings.Repeat("hello ", 2000)) },
