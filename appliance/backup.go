@@ -314,7 +314,7 @@ func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (Back
 			return err
 		}
 		run.Without = s.without
-		saved, err := d.Vault.Backup(ctx, r, backups.Backup{
+		saved, err := d.saveSparing(ctx, r, backups.Backup{
 			Paths: s.paths, Excludes: s.excludes, Tags: s.tags(), Time: s.manifest.Made, Force: s.force,
 		})
 		run.Snapshot, run.Bytes = saved.SnapshotID, saved.BytesAdded

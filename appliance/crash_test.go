@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -232,6 +233,10 @@ func TestRecoveredDataAreOnTheDisk(t *testing.T) {
 	d := &Daemon{Parts: Parts{Paths: p, Data: loads{disk: disk}}, files: host.Files{Disk: disk}}
 	c := &crew{release: Release{Stack: "delivery", Generation: 1}, paths: p}
 	w := &recovering{start: start{Daemon: d, request: ApplyRequest{Stack: "delivery"}, c: c}}
+	w.took.Database = "/databases"
+	if err := os.MkdirAll(filepath.Join(w.restored(), w.took.Database), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.load(t.Context(), nil); err != nil || !slices.Equal(disk.waited, []string{p.Stack("delivery")}) {
 		t.Errorf("waited for %v, %v", disk.waited, err)
 	}

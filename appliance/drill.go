@@ -144,7 +144,11 @@ func (w *drill) load(ctx context.Context, _ step.Report) error {
 	if err := w.files.MkdirAll(bundles, rootOnly()); err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(into, w.took.Bundle), filepath.Join(bundles, filepath.Base(w.took.Bundle))); err != nil {
+	from, err := inside(into, w.took.Bundle)
+	if err != nil {
+		return fmt.Errorf("take the release out of the snapshot: %w", err)
+	}
+	if err := os.Rename(from, filepath.Join(bundles, filepath.Base(w.took.Bundle))); err != nil {
 		return fmt.Errorf("take the release out of the snapshot: %w", err)
 	}
 	release := Release{Stack: w.name(), Digest: w.took.Release.Digest, Version: w.took.Release.Version, Generation: 1}
@@ -195,7 +199,11 @@ func (w *drill) fill(ctx context.Context, into string) error {
 	if err := w.settle(w.c); err != nil {
 		return err
 	}
-	return w.Data.Load(ctx, filepath.Join(into, w.took.Database), place)
+	from, err := inside(into, w.took.Database)
+	if err != nil {
+		return err
+	}
+	return w.Data.Load(ctx, from, place)
 }
 
 // measure holds the facts against those that were measured when the snapshot was

@@ -38,6 +38,9 @@ const OwnerName = "rochdale-owner.json"
 const (
 	ownerSchema = 1
 	maxOwner    = 4 << 10 // bytes
+	// maxEpoch bounds what is believed of others: no co-op loses so many machines, and
+	// there must be a number above it.
+	maxEpoch = 1 << 40
 )
 
 // errDamagedOwner is a file that nobody can read; it protects nothing any more.
@@ -100,7 +103,7 @@ func ownerOf(ctx context.Context, s Shelf, r backups.Repository) (o Owner, known
 		return Owner{}, false, err
 	}
 	o, err = parseOwner(data)
-	if errors.Is(err, errDamagedOwner) {
+	if errors.Is(err, errDamagedOwner) || o.Epoch > maxEpoch {
 		return Owner{}, false, nil
 	}
 	return o, err == nil, err
@@ -163,7 +166,7 @@ func TakeOver(ctx context.Context, p Paths, s Shelf, all []backups.Repository, k
 	if mine, err = ThisBox(p, files); err != nil {
 		return mine, nil, err
 	}
-	highest := kit
+	highest := min(kit, maxEpoch)
 	for _, r := range all {
 		theirs, known, err := ownerOf(ctx, s, r)
 		if keepsNoFiles(err) {

@@ -156,3 +156,19 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// TestTakeOverFromTheHighestEpoch: who can write beside a repository can claim any epoch.
+func TestTakeOverFromTheHighestEpoch(t *testing.T) {
+	saving(t, offsiteConfig, func(t *testing.T, b *bench, _ *appliance.Daemon) {
+		b.shelf.set("offsite/"+appliance.OwnerName, strings.Replace(stranger, `"epoch":2`, `"epoch":9223372036854775807`, 1))
+		offsite := []backups.Repository{{Name: "offsite"}}
+		mine, missed, err := appliance.TakeOver(t.Context(), b.paths, b.shelf, offsite, 1)
+		t.Log(mine, missed, err)
+		if err != nil || mine.Epoch < 1 {
+			t.Errorf("%+v, %v", mine, err)
+		}
+		if _, err := appliance.ThisBox(b.paths, host.NewFiles()); err != nil {
+			t.Error("the machine does not know itself any more:", err)
+		}
+	})
+}

@@ -138,10 +138,11 @@ func (w *recovering) bringBundle(row Release) error {
 	if err := w.files.MkdirAll(dir, rootOnly()); err != nil {
 		return err
 	}
-	from, to := filepath.Join(w.restored(), w.took.Bundle), filepath.Join(dir, filepath.Base(w.took.Bundle))
-	if _, err := os.Lstat(from); err != nil {
+	from, err := inside(w.restored(), w.took.Bundle)
+	if err != nil {
 		return fmt.Errorf("take the release out of the snapshot: %w", err)
 	}
+	to := filepath.Join(dir, filepath.Base(w.took.Bundle))
 	if err := errors.Join(os.RemoveAll(to), os.Rename(from, to)); err != nil {
 		return fmt.Errorf("take the release out of the snapshot: %w", err)
 	}
@@ -170,11 +171,18 @@ func (w *recovering) furnishTaken(ctx context.Context, report step.Report) error
 
 // bringSecrets puts the stack's secrets in place. Those that are there stay.
 func (w *recovering) bringSecrets() error {
-	from, to := filepath.Join(w.restored(), w.took.Secrets), w.Paths.Secrets(w.request.Stack)
+	to := w.Paths.Secrets(w.request.Stack)
 	if _, err := os.Lstat(to); err == nil {
 		return nil
 	}
-	if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	from, err := inside(w.restored(), w.took.Secrets)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.Rename(from, to)
+	}
+	if err != nil {
 		return fmt.Errorf("put the secrets of stack %s in place: %w", w.request.Stack, err)
 	}
 	return nil
@@ -193,7 +201,11 @@ func (w *recovering) load(ctx context.Context, _ step.Report) error {
 	if err := w.settle(w.c); err != nil {
 		return err
 	}
-	if err := w.Data.Load(ctx, filepath.Join(w.restored(), w.took.Database), place); err != nil {
+	from, err := inside(w.restored(), w.took.Database)
+	if err != nil {
+		return err
+	}
+	if err := w.Data.Load(ctx, from, place); err != nil {
 		return err
 	}
 	return w.files.SyncAll(w.Paths.Stack(w.request.Stack))

@@ -239,6 +239,9 @@ func (d *Daemon) layOut(ctx context.Context, r backups.Repository, l layout) (St
 	if !ok {
 		return one, Problem("restore.no-stack", nil, "stack", l.Stack, "made", m.Made.Format(time.RFC3339))
 	}
+	if err := one.plain(l.Stack); err != nil {
+		return one, err
+	}
 	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: l.Snapshot, Target: l.Into, Include: []string{one.Bundle}}); err != nil {
 		return one, readable(err)
 	}
@@ -261,6 +264,9 @@ func (d *Daemon) layOutFiles(ctx context.Context, r backups.Repository, l layout
 			return err
 		}
 		one.Volumes = m.Stacks[l.Stack].Volumes
+		if err := one.plain(l.Stack); err != nil {
+			return err
+		}
 	}
 	include := slices.Sorted(maps.Values(one.Volumes))
 	if len(include) == 0 {
@@ -327,14 +333,51 @@ func readManifest(into, stages string) (m BackupManifest, err error) {
 	return m, nil
 }
 
+// A snapshot says itself where its parts were. Whoever has the password of its
+// repository can write one that says anything, and root moves what it names.
+
+// plain wants all parts of the stack to have been somewhere on a machine.
+func (b StackBackup) plain(stack string) error {
+	for _, path := range append(slices.Collect(maps.Values(b.Volumes)), b.Bundle, b.Secrets, b.Database) {
+		if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
+			return Problem("restore.outside", nil, "stack", stack, "path", path)
+		}
+	}
+	return nil
+}
+
+// inside is the folder that a part of a snapshot was laid out in. One that is not
+// below restored, by its name or by a link on the way, is refused.
+func inside(restored, path string) (_ string, err error) {
+	root, err := os.OpenRoot(restored)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	rel := strings.TrimPrefix(path, "/")
+	info, err := root.Lstat(rel)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err != nil || !info.IsDir() {
+		return "", Problem("restore.outside", err, "stack", "-", "path", path)
+	}
+	return filepath.Join(restored, rel), nil
+}
+
 // unpackRestored opens the release that ran when the snapshot was made: the one
 // that is here, or the one in the snapshot.
 func (t *transition) unpackRestored(ctx context.Context, _ step.Report) error {
 	to := Release{Stack: t.Stack, Digest: t.took.Release.Digest, Version: t.took.Release.Version}
 	b, err := t.openBundle(ctx, to)
 	if err != nil {
-		from := filepath.Join(t.restored(), t.took.Bundle)
-		if err := os.Rename(from, filepath.Join(t.Paths.Bundles(t.Stack), filepath.Base(t.took.Bundle))); err != nil && !errors.Is(err, fs.ErrExist) {
+		from, err := inside(t.restored(), t.took.Bundle)
+		if err != nil {
+			return fmt.Errorf("take the release out of the snapshot: %w", err)
+		}
+		// One that is there can not be opened: it is damaged.
+		place := filepath.Join(t.Paths.Bundles(t.Stack), filepath.Base(t.took.Bundle))
+		if err := errors.Join(os.RemoveAll(place), os.Rename(from, place)); err != nil {
 			return fmt.Errorf("take the release out of the snapshot: %w", err)
 		}
 		if b, err = t.openBundle(ctx, to); err != nil {
@@ -364,7 +407,11 @@ func (t *transition) fill(ctx context.Context, _ step.Report) error {
 	if err := t.settle(t.to); err != nil {
 		return err
 	}
-	if err := t.Data.Load(ctx, filepath.Join(t.restored(), t.took.Database), to); err != nil {
+	from, err := inside(t.restored(), t.took.Database)
+	if err != nil {
+		return err
+	}
+	if err := t.Data.Load(ctx, from, to); err != nil {
 		return err
 	}
 	return t.files.SyncAll(t.Paths.Stack(t.Stack))
@@ -378,10 +425,14 @@ func moveFiles(restored string, took StackBackup, c *crew) error {
 		if !volumes[name] || c.servers(name) {
 			continue
 		}
-		from, to := filepath.Join(restored, took.Volumes[name]), c.volume(name)
-		if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+		from, err := inside(restored, took.Volumes[name])
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
+		if err != nil {
+			return fmt.Errorf("put the files of volume %s in place: %w", name, err)
+		}
+		to := c.volume(name)
 		if c.shared(name) {
 			there, err := os.ReadDir(to)
 			if len(there) > 0 {

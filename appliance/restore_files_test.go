@@ -42,6 +42,31 @@ func TestMoveFiles(t *testing.T) {
 	}
 }
 
+// TestMoveFilesThroughALink: a snapshot may hold links, and say that its volumes lie
+// behind one.
+func TestMoveFilesThroughALink(t *testing.T) {
+	p := Paths{Root: t.TempDir()}
+	c := &crew{release: Release{Stack: "delivery", Generation: 2}, paths: p}
+	c.bundle.Stack.Services = []stacks.Service{{Name: "coop", Mounts: []stacks.Mount{{Volume: "data"}}}}
+	live := p.Volume("delivery", 1, "data")
+	write(t, filepath.Join(live, "file"), "in use")
+	for _, target := range []string{filepath.Dir(live), "../../.." + filepath.Dir(live)} {
+		restored := t.TempDir()
+		if err := os.Symlink(target, filepath.Join(restored, "link")); err != nil {
+			t.Fatal(err)
+		}
+		for _, volume := range []string{"/link/data", "/link"} {
+			err := moveFiles(restored, StackBackup{Volumes: map[string]string{"data": volume}}, c)
+			if !IsProblem(err, "restore.outside") {
+				t.Error(target, volume, err)
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Join(live, "file")); err != nil {
+		t.Error(err)
+	}
+}
+
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"rochdale/appliance/step"
 	"rochdale/backups"
@@ -110,6 +111,31 @@ func (d *Daemon) roomToSave(r backups.Repository) error {
 		err = Problem("backup.no-spare", nil, "repository", r.Name, "need", mebibytes(spareDisk), "free", mebibytes(free))
 	}
 	return err
+}
+
+// watchRoom is how often it is looked how much disk a backup has left.
+const watchRoom = 2 * time.Second
+
+// saveSparing ends a backup to the box itself that takes the disk from the stacks: how
+// much it will take is not known before. What it has written by then is given back.
+func (d *Daemon) saveSparing(ctx context.Context, r backups.Repository, b backups.Backup) (backups.Saved, error) {
+	if r.Name != BoxRepository {
+		return d.Vault.Backup(ctx, r, b)
+	}
+	watched, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() {
+		for sleep(watched, watchRoom) {
+			if free, err := d.Space.Free(r.URL); err == nil && free < spareDisk/2 {
+				stop(Problem("backup.no-spare", nil, "repository", r.Name, "need", mebibytes(spareDisk), "free", mebibytes(free)))
+			}
+		}
+	}()
+	saved, err := d.Vault.Backup(watched, r, b)
+	if why := context.Cause(watched); err != nil && IsProblem(why, "backup.no-spare") && ctx.Err() == nil {
+		return backups.Saved{}, errors.Join(why, d.Vault.Prune(ctx, r))
+	}
+	return saved, err
 }
 
 func mebibytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }

@@ -24,6 +24,7 @@ type vaultTwin struct {
 	kept    map[string][]twinSnapshot // the newest first
 	down    map[string]error          // by repository
 	takes   time.Duration             // for a backup
+	slowFor string                    // the only repository that takes long; empty: each
 	downFor string                    // what alone fails; empty: everything
 	told    []string
 	bad     int64 // errors that the next checks find
@@ -77,9 +78,12 @@ func (v *vaultTwin) slow(takes time.Duration) {
 	v.takes = takes
 }
 
-func (v *vaultTwin) lasts() time.Duration {
+func (v *vaultTwin) lasts(repository string) time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.slowFor != "" && v.slowFor != repository {
+		return 0
+	}
 	return v.takes
 }
 
@@ -121,7 +125,7 @@ func (v *vaultTwin) Backup(ctx context.Context, r backups.Repository, b backups.
 	select {
 	case <-ctx.Done():
 		return backups.Saved{}, context.Cause(ctx)
-	case <-time.After(v.lasts()):
+	case <-time.After(v.lasts(r.Name)):
 	}
 	s := twinSnapshot{files: map[string][]byte{}}
 	for _, path := range b.Paths {

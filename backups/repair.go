@@ -158,7 +158,10 @@ func setAsideOne(file, aside string, age time.Duration) error {
 	if err != nil {
 		return err
 	}
-	sum, err := sumOf(file)
+	sum := ""
+	if info.Mode().IsRegular() { // a pipe would be waited for, a device read for ever
+		sum, err = sumOf(file)
+	}
 	if errors.Is(err, os.ErrNotExist) || err == nil && sum == name {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"rochdale/appliance"
 	"rochdale/appliance/host"
@@ -160,12 +161,45 @@ func (d Data) receive(ctx context.Context, s server, p appliance.Program, file s
 		_ = write.CloseWithError(err) // it never fails
 		ended <- err
 	}()
-	err := d.files.WriteFrom(file, read, attr)
+	err := d.files.WriteFrom(file, &sparing{from: read, free: func() (int64, error) { return host.Space{}.Free(filepath.Dir(file)) }}, attr)
 	_ = read.CloseWithError(err)
 	if printed := <-ended; printed != nil {
 		return printed
 	}
 	return err
+}
+
+const (
+	// spareDisk is what a dump leaves free, in bytes: the stacks write to the same disk.
+	spareDisk = 128 << 20
+	// spareLook is how many bytes are written between two looks.
+	spareLook = 16 << 20
+)
+
+// sparing ends a dump before it takes the disk from the stacks. How large it becomes
+// is not known before: a server keeps long values compressed, and its word of its own
+// size is all that there is.
+type sparing struct {
+	from io.Reader
+	free func() (int64, error)
+	left int
+}
+
+// Read implements io.Reader.
+func (s *sparing) Read(p []byte) (int, error) {
+	if s.left <= 0 {
+		free, err := s.free()
+		if err != nil {
+			return 0, err
+		}
+		if free < spareDisk {
+			return 0, fmt.Errorf("%d bytes are free: %w", free, syscall.ENOSPC)
+		}
+		s.left = spareLook
+	}
+	n, err := s.from.Read(p[:min(len(p), s.left)])
+	s.left -= n
+	return n, err
 }
 
 // proven reads a dump to its end with the server's own program, which fails when

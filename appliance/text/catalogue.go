@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
@@ -134,9 +135,20 @@ func fill(s string, args map[string]string) string {
 	}
 	pairs := make([]string, 0, 2*len(args))
 	for name, value := range args {
-		pairs = append(pairs, "{"+name+"}", value)
+		pairs = append(pairs, "{"+name+"}", Calm(value))
 	}
 	return strings.NewReplacer(pairs...).Replace(s)
+}
+
+// Calm leaves out what a terminal would obey rather than show: an argument may quote
+// what a server, a container or a file says.
+func Calm(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // Pick gives the first of the wishes that is one of our languages: "fr",

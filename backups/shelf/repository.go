@@ -24,7 +24,11 @@ const (
 
 const (
 	// maxKeys bounds the keys of a repository. A box makes one.
-	maxKeys = 64
+	maxKeys = 16
+	// maxKey and maxConfig bound their sizes, in bytes: restic's have a few hundred. Who
+	// can write there could otherwise take the box's memory, or make its kit too large.
+	maxKey    = 2 << 10
+	maxConfig = 4 << 10
 	// leastConfig is what an encrypted file has at least: 16 bytes each of
 	// initialisation vector and of authentication code.
 	leastConfig = 33
@@ -42,7 +46,7 @@ type RepositoryFiles struct {
 // must not take the place of a good copy in a kit.
 func ReadRepository(ctx context.Context, s Shelf) (RepositoryFiles, error) {
 	config, err := s.Get(ctx, configName)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(config) < leastConfig {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (len(config) < leastConfig || len(config) > maxConfig) {
 		return RepositoryFiles{}, broken(configName, err)
 	}
 	if err != nil {
@@ -61,11 +65,13 @@ func readKeys(ctx context.Context, s Shelf) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return len(name) != hex.EncodedLen(sha256.Size) })
+	if len(names) > maxKeys {
+		// Nobody can tell which of them is the box's own.
+		return nil, broken(keysFolder, fmt.Errorf("it has %d keys", len(names)))
+	}
 	keys := map[string][]byte{}
 	for _, name := range names {
-		if len(name) != hex.EncodedLen(sha256.Size) || len(keys) >= maxKeys {
-			continue
-		}
 		content, err := s.Get(ctx, keysFolder+"/"+name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed while we read
@@ -73,7 +79,7 @@ func readKeys(ctx context.Context, s Shelf) (map[string][]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if sum(content) == name {
+		if len(content) <= maxKey && sum(content) == name {
 			keys[name] = content
 		}
 	}

@@ -68,13 +68,38 @@ func (a *app) logs(ctx context.Context, name string, o logOptions) error {
 	}
 	r := appliance.LogsRequest{Stack: name, Service: o.service}
 	r.Options = appliance.LogOptions{Follow: o.follow, Tail: o.lines, Since: since, Timestamps: true}
-	out := a.streams.Out
+	out := io.Writer(&calmWriter{to: a.streams.Out})
 	if a.printer.JSON() {
 		lines := newJSONLines(a.printer, name)
 		defer lines.Close()
 		out = lines
 	}
 	return api.NewClient(a.paths.DaemonSocket()).Logs(ctx, r, out)
+}
+
+// calmWriter passes on what containers print without what a terminal would obey.
+type calmWriter struct {
+	to   io.Writer
+	lead bool // the last byte begins U+0080 to U+00BF
+}
+
+// Write implements io.Writer.
+func (w *calmWriter) Write(p []byte) (int, error) {
+	calm := make([]byte, 0, len(p)+1)
+	for _, c := range p {
+		lead := w.lead
+		w.lead = c == 0xc2
+		switch {
+		case w.lead || c < ' ' && c != '\n' && c != '\t' || c == 0x7f:
+		case lead && c >= 0x80 && c < 0xa0: // one of the second set
+		case lead:
+			calm = append(calm, 0xc2, c)
+		default:
+			calm = append(calm, c)
+		}
+	}
+	_, err := w.to.Write(calm)
+	return len(p), err
 }
 
 // journal lets journalctl print. With --json its own JSON lines are passed on.

@@ -13,6 +13,7 @@ import (
 
 	"rochdale/appliance"
 	"rochdale/appliance/step"
+	"rochdale/appliance/text"
 )
 
 // Printer shows everything, in one of three renderings: a terminal (colours,
@@ -152,7 +153,7 @@ func (p *Printer) head(e step.Event) string {
 // a step stays one line.
 func (p *Printer) note(e step.Event) {
 	if p.rewrite {
-		line := p.head(e) + " " + e.Note
+		line := p.head(e) + " " + text.Calm(e.Note)
 		fmt.Fprintf(p.err, "\r\x1b[K%s", cut(line, width))
 	}
 }
@@ -252,7 +253,7 @@ func (p *Printer) labelled(w io.Writer, id, s string) {
 	if s == "" {
 		return
 	}
-	fmt.Fprintln(w, "  "+p.app.t(id)+" "+strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    "))
+	fmt.Fprintln(w, "  "+p.app.t(id)+" "+strings.ReplaceAll(strings.TrimSpace(text.Calm(s)), "\n", "\n    "))
 }
 
 // table writes rows under heads. Columns are parted by two spaces, and there are

@@ -172,7 +172,7 @@ func legacyOf(k kit.Kit, recipient string) installer.Legacy {
 		l.Files[at.RepositoryPassword(r.Name)] = []byte(r.Password + "\n")
 		var env strings.Builder
 		for _, name := range sortedKeys(r.Env) {
-			fmt.Fprintf(&env, "%s=%s\n", name, r.Env[name])
+			fmt.Fprintf(&env, "%s=%s\n", name, envValue(r.Env[name]))
 		}
 		if env.Len() > 0 {
 			l.Files[at.RepositoryEnv(r.Name)] = []byte(env.String())

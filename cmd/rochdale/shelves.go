@@ -81,13 +81,60 @@ func variables(data []byte) map[string]string {
 		if !ok || strings.HasPrefix(line, "#") || strings.HasPrefix(line, ";") {
 			continue
 		}
-		value = strings.TrimSpace(value)
-		if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
-			value = value[1 : n-1]
-		}
-		env[strings.TrimSpace(name)] = value
+		env[strings.TrimSpace(name)] = unquoted(strings.TrimSpace(value))
 	}
 	return env
+}
+
+// needsEscape are what a backslash takes the meaning from between double quotes.
+const needsEscape = "\"\\`$"
+
+// plainSigns mean nothing to whoever reads such a file.
+const plainSigns = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=._:@%,-"
+
+// unquoted reads a value as systemd does: quotes end where they began, and others may
+// follow; a backslash outside takes the meaning from any sign.
+func unquoted(s string) string {
+	var b strings.Builder
+	quote, begun := byte(0), false
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == '\'':
+			b.WriteByte(c)
+		case c == '\\' && i+1 < len(s):
+			i++
+			if quote != 0 && !strings.Contains(needsEscape, s[i:i+1]) {
+				b.WriteByte(c)
+			}
+			b.WriteByte(s[i])
+			begun = begun || quote == 0
+		case quote == 0 && !begun && (c == '"' || c == '\''):
+			quote = c
+		case quote == 0 && !begun && (c == ' ' || c == '\t'):
+		default:
+			b.WriteByte(c)
+			begun = begun || quote == 0
+		}
+	}
+	return b.String()
+}
+
+// envValue writes a value so that systemd, and unquoted, read it as it is.
+func envValue(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(c rune) bool { return !strings.ContainsRune(plainSigns, c) }) {
+		return s
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		if strings.Contains(needsEscape, s[i:i+1]) {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(s[i])
+	}
+	return `"` + b.String() + `"`
 }
 
 // smallFile reads a plain file up to a bound.
