@@ -75,25 +75,21 @@ func TestApply(t *testing.T) {
 	})
 }
 
-// TestApplyGoesOn ends the daemon before and after every step of a start, and
+// TestApplyGoesOn ends the daemon at every step of a start, and
 // looks at what the next daemon makes of it without being asked.
 func TestApplyGoesOn(t *testing.T) {
 	for _, id := range startSteps() {
-		for _, kind := range []step.Kind{step.Started, step.Done} {
-			t.Run(id+" "+string(kind), func(t *testing.T) {
+		for _, when := range moments() {
+			t.Run(string(when)+" "+id, func(t *testing.T) {
 				b := newBench(t)
 				synctest.Test(t, func(t *testing.T) {
 					b.t = t
 					b.boot()
-					ended := make(chan struct{})
-					_, err := b.apply(func(e step.Event) {
-						if e.Step == id && e.Kind == kind {
-							go func() { b.stop(); close(ended) }()
-							synctest.Wait()
-						}
+					err := b.diesAt(id, when, func() error {
+						_, err := b.apply(nil)
+						return err
 					})
-					<-ended
-					if last := id == "certificate" && kind == step.Done; err == nil && !last {
+					if last := id == "certificate" && when != before; err == nil && !last {
 						t.Error("the start did not notice its end")
 					}
 					b.boot()

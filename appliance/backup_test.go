@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -489,11 +490,13 @@ func TestRestoreThatFails(t *testing.T) {
 
 func TestNoCopyElsewhere(t *testing.T) {
 	for config, want := range map[string]bool{testConfig: true, offsiteConfig: false} {
-		saving(t, config, func(t *testing.T, b *bench, d *appliance.Daemon) {
-			told := slices.ContainsFunc(d.Findings(t.Context()), func(f appliance.Finding) bool { return f.ID == "backup.no-offsite" })
-			if told != want {
-				t.Errorf("told %v, want %v", told, want)
-			}
+		t.Run(fmt.Sprint(want), func(t *testing.T) {
+			saving(t, config, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				told := slices.ContainsFunc(d.Findings(t.Context()), func(f appliance.Finding) bool { return f.ID == "backup.no-offsite" })
+				if told != want {
+					t.Errorf("told %v, want %v", told, want)
+				}
+			})
 		})
 	}
 }

@@ -76,12 +76,17 @@ func notItsOwn() []string {
 	}
 }
 
+// ofThisMachine tells whether a reason is one of those.
+func ofThisMachine(reason Message) bool {
+	return slices.ContainsFunc(notItsOwn(), func(id string) bool {
+		begin, all := strings.CutSuffix(id, "*")
+		return reason.ID == id || all && strings.HasPrefix(reason.ID, begin)
+	})
+}
+
 // ownFault tells whether a change was put back for a reason of the release itself.
 func (c Change) ownFault() bool {
-	return c.Outcome == PutBack && (c.Reason == nil || !slices.ContainsFunc(notItsOwn(), func(id string) bool {
-		begin, all := strings.CutSuffix(id, "*")
-		return c.Reason.ID == id || all && strings.HasPrefix(c.Reason.ID, begin)
-	}))
+	return c.Outcome == PutBack && (c.Reason == nil || !ofThisMachine(*c.Reason))
 }
 
 // bad tells why a bundle should not be tried again: its last attempt on this

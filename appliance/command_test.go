@@ -359,7 +359,8 @@ func TestUpdateWhoseOwnMigrationFails(t *testing.T) {
 				b.once(v.takes, v.code, nil)
 				b.data.drops = func() { b.nothingOfCommands() }
 				c, err := apply(d, func(r *appliance.UpdateRequest) { r.Window = v.window })
-				if !appliance.IsProblem(err, "update.put-back") || c.Outcome != appliance.PutBack || c.Reason == nil || c.Reason.ID != v.want {
+				told := failure{reason: v.want, here: v.want == "update.over-budget"}.told()
+				if !appliance.IsProblem(err, told) || c.Outcome != appliance.PutBack || c.Reason == nil || c.Reason.ID != v.want {
 					t.Fatalf("%+v, reason %v, %v", c, c.Reason, err)
 				}
 				if c.Log != "last words" || c.Held > v.held {

@@ -34,6 +34,7 @@ type dataTwin struct {
 	halted int
 	asked  []map[string]stacks.Fact // by themselves: each time takes a child
 	drops  func()                   // called when databases are about to be dropped, if set
+	drop   int                      // how often they were
 	loads  map[string]int64         // the facts of a generation that was loaded; nil: as they were
 	// snapshots is asked before each snapshot of databases.
 	snapshots func(appliance.DataPlace) error
@@ -147,10 +148,20 @@ func (d *dataTwin) Load(_ context.Context, from string, at appliance.DataPlace) 
 }
 
 func (d *dataTwin) Drop(context.Context, appliance.DataPlace) error {
+	d.mu.Lock()
+	d.drop++
+	d.mu.Unlock()
 	if d.drops != nil {
 		d.drops()
 	}
 	return nil
+}
+
+// dropped is how often databases were dropped.
+func (d *dataTwin) dropped() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.drop
 }
 
 func (d *dataTwin) Halt(context.Context, string) error {

@@ -121,7 +121,7 @@ func TestDrillWithoutAnEngine(t *testing.T) {
 			if s.Stack != "drill-delivery" {
 				return nil
 			}
-			time.AfterFunc(0, func() { b.engine.setDown(true) })
+			b.engine.down = true // whoever asks has the lock
 			time.AfterFunc(20*time.Second, func() { b.engine.setDown(false) })
 			return appliance.Problem("engine.unreachable", nil)
 		}

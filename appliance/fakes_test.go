@@ -649,13 +649,45 @@ type bench struct {
 	kits     *kitsTwin
 	disk     host.Disk // of the next daemon; nil: the real one
 	d        *appliance.Daemon
-	stop     func()
+	log      *logTwin
+	ending   *ending
+	kill     func() // tells the daemon to end
+	stop     func() // and waits until it has
 }
 
+// logTwin keeps the lines of the log.
+type logTwin struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logTwin) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(line))
+	return len(line), nil
+}
+
+// mark is where the log is now.
+func (l *logTwin) mark() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.lines)
+}
+
+// since are the lines after a mark that have some words.
+func (l *logTwin) since(mark int, words string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(l.lines[mark:]), func(line string) bool { return !strings.Contains(line, words) })
+}
+
+// newBench makes a box of its own for a test, which goes beside the others.
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	t.Parallel()
 	data := newDataTwin()
-	b := &bench{t: t, paths: appliance.Paths{Root: t.TempDir()}, engine: newEngineTwin(), edge: &edgeTwin{}, migrator: &migratorTwin{data: data}, bundles: bundlesTwin{bundle: delivery()}, data: data, space: &spaceTwin{free: 1 << 40, memory: 1 << 40}, vault: newVaultTwin(), shelf: newShelfTwin(), kits: &kitsTwin{}}
+	b := &bench{t: t, paths: appliance.Paths{Root: t.TempDir()}, engine: newEngineTwin(), edge: &edgeTwin{}, migrator: &migratorTwin{data: data}, bundles: bundlesTwin{bundle: delivery()}, data: data, space: &spaceTwin{free: 1 << 40, memory: 1 << 40}, vault: newVaultTwin(), shelf: newShelfTwin(), kits: &kitsTwin{}, log: &logTwin{}, ending: &ending{}}
 	b.edge.note = func(format string, args ...any) {
 		b.engine.mu.Lock()
 		defer b.engine.mu.Unlock()
@@ -687,9 +719,9 @@ func (b *bench) boot() *appliance.Daemon {
 	}
 	b.store = store
 	b.d = appliance.New(appliance.Parts{
-		Paths: b.paths, Store: store, Engine: b.engine, Edge: b.edge, Migrator: b.migrator, Bundles: b.bundles,
+		Paths: b.paths, Store: journalTwin{DB: store, ending: b.ending}, Engine: b.engine, Edge: b.edge, Migrator: b.migrator, Bundles: b.bundles,
 		Data: b.data, Space: b.space, Vault: b.vault, Shelf: b.shelf,
-		Log: slog.New(slog.NewTextHandler(b.t.Output(), nil)),
+		Log: slog.New(slog.NewTextHandler(io.MultiWriter(b.t.Output(), b.log), nil)),
 	})
 	if b.disk != nil {
 		b.d.WriteTo(b.disk)
@@ -697,6 +729,7 @@ func (b *bench) boot() *appliance.Daemon {
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error, 1)
 	go func() { over <- b.d.Run(ctx) }()
+	b.kill = cancel
 	b.stop = func() {
 		cancel()
 		if err := <-over; err != nil {

@@ -157,21 +157,34 @@ func (d *Daemon) visitSoon(ctx context.Context, stack string) (visit context.Con
 
 // removeGenerations removes data that the history names and that no release which
 // is kept runs on. Data that it does not name are left alone: they may be all that
-// is left of a box whose memory was lost.
+// is left of a box whose memory was lost. Those of a stopped stack with a server wait
+// until that runs again.
 func (d *Daemon) removeGenerations(ctx context.Context, row Release, keep []Release) error {
 	changes, err := d.Store.Changes(ctx, row.Stack, KeptChanges)
 	if err != nil {
 		return err
 	}
-	for _, n := range generationsOf(changes) {
-		if ctx.Err() != nil || slices.ContainsFunc(keep, func(r Release) bool { return r.Generation == n }) {
-			continue
-		}
-		if _, err := os.Lstat(d.Paths.Generation(row.Stack, n)); errors.Is(err, fs.ErrNotExist) {
-			continue
+	old := slices.DeleteFunc(generationsOf(changes), func(n int64) bool {
+		_, err := os.Lstat(d.Paths.Generation(row.Stack, n))
+		return errors.Is(err, fs.ErrNotExist) || slices.ContainsFunc(keep, func(r Release) bool { return r.Generation == n })
+	})
+	if len(old) == 0 {
+		return nil
+	}
+	b, err := d.openBundle(ctx, row)
+	if err != nil {
+		return err
+	}
+	c := &crew{release: row, bundle: b, paths: d.Paths}
+	if row.Stopped && c.postgres() {
+		return nil
+	}
+	for _, n := range old {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // somebody wants the stack; the next time is soon enough
 		}
 		d.Log.Info("data of an old release are removed", "stack", row.Stack, "generation", n)
-		if err := d.removeGeneration(ctx, row, n); err != nil {
+		if err := d.removeGeneration(ctx, c, n); err != nil {
 			return err
 		}
 	}
@@ -191,15 +204,7 @@ func generationsOf(changes []Change) (all []int64) {
 
 // removeGeneration removes the databases of a generation from their server, and
 // then its folder.
-func (d *Daemon) removeGeneration(ctx context.Context, row Release, n int64) error {
-	b, err := d.openBundle(ctx, row)
-	if err != nil {
-		return err
-	}
-	c, err := d.crew(ctx, row, b)
-	if err != nil {
-		return err
-	}
+func (d *Daemon) removeGeneration(ctx context.Context, c *crew, n int64) error {
 	place, err := d.dataPlace(ctx, c)
 	if err != nil {
 		return err
@@ -208,7 +213,7 @@ func (d *Daemon) removeGeneration(ctx context.Context, row Release, n int64) err
 	if err := d.Data.Drop(ctx, place); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(d.Paths.Generation(row.Stack, n)); err != nil {
+	if err := os.RemoveAll(d.Paths.Generation(c.release.Stack, n)); err != nil {
 		return fmt.Errorf("remove old data: %w", err)
 	}
 	return nil

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"rochdale/appliance"
-	"rochdale/appliance/step"
 	"rochdale/backups"
 )
 
@@ -131,29 +130,22 @@ func TestRecover(t *testing.T) {
 	})
 }
 
-// TestRecoverIsInterrupted ends the daemon when a step has begun, each in turn; the
-// next one goes on by itself.
+// TestRecoverIsInterrupted ends the daemon at every step of a recovery; the next one
+// goes on by itself.
 func TestRecoverIsInterrupted(t *testing.T) {
-	for _, at := range []string{"fetch", "unpack", "network", "images", "data", "database", "load", "facts", "migrate", "start", "commit", "route", "certificate"} {
-		t.Run(at, func(t *testing.T) {
-			lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
-				d := b.boot()
-				reached := make(chan struct{})
-				go func() {
-					_, _ = d.Recover(t.Context(), appliance.RecoverRequest{Stack: "delivery", RescuePoint: p}, func(e step.Event) {
-						if e.Step == at && e.Kind == step.Started {
-							close(reached)
-						}
-					})
-				}()
-				<-reached
-				b.stop()
-				b.boot()
-				time.Sleep(time.Minute)
-				synctest.Wait()
-				b.whole(t)
+	for _, id := range []string{"fetch", "unpack", "network", "images", "data", "database", "load", "facts", "migrate", "start", "commit", "route", "certificate"} {
+		for _, when := range moments() {
+			t.Run(string(when)+" "+id, func(t *testing.T) {
+				lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+					d := b.boot()
+					_ = b.diesAt(id, when, func() error { return recoverNow(d, p) })
+					b.boot()
+					time.Sleep(time.Minute)
+					synctest.Wait()
+					b.whole(t)
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -148,7 +148,7 @@ func TestUpdateWithoutTheEdge(t *testing.T) {
 		d := b.boot()
 		mark := len(b.engine.said())
 		c, err := apply(d)
-		if !appliance.IsProblem(err, "update.put-back") || c.Outcome != appliance.PutBack || c.Reason.ID != "edge.unreachable" {
+		if !appliance.IsProblem(err, "update.put-back-here") || c.Outcome != appliance.PutBack || c.Reason.ID != "edge.unreachable" {
 			t.Fatal(c, err)
 		}
 		if said := b.engine.said()[mark:]; slices.ContainsFunc(said, func(s string) bool { return strings.HasPrefix(s, "stop") }) {

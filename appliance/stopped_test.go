@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"rochdale/appliance"
-	"rochdale/appliance/step"
 	"rochdale/backups"
 )
 
@@ -25,7 +25,7 @@ func savingOnPostgres(t *testing.T, config string, test func(t *testing.T, b *be
 	t.Helper()
 	b := newBench(t)
 	b.writeConfig(config)
-	b.bundles.bundle = onPostgres()
+	b.bundles.bundle, b.bundles.files = onPostgres(), map[string]appliance.Bundle{}
 	synctest.Test(t, func(t *testing.T) {
 		b.t = t
 		b.data.snapshots = func(appliance.DataPlace) error {
@@ -356,35 +356,24 @@ func TestStartTakesNothingFromASnapshot(t *testing.T) {
 	})
 }
 
-// TestRemovalIsInterrupted ends the daemon when a step has begun, each in turn, and
-// everything with it; the next one goes on by itself, and nothing is missing then.
+// TestRemovalIsInterrupted ends the daemon at every step of a removal, and everything
+// with it; the next one goes on by itself, and nothing is missing then.
 func TestRemovalIsInterrupted(t *testing.T) {
-	for _, at := range []string{"mark", "route", "stop", "park", "end", "clean"} {
-		t.Run(at, func(t *testing.T) {
-			savingOnPostgres(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
-				reached, over := make(chan struct{}), make(chan error, 1)
-				go func() {
-					over <- d.Remove(t.Context(), "delivery", func(e step.Event) {
-						if e.Step == at && e.Kind == step.Started {
-							close(reached)
-						}
-					})
-				}()
-				select {
-				case <-reached:
-				case err := <-over:
-					t.Fatal(err)
-				}
-				b.stop()
-				for _, service := range []string{"cache", "coop"} { // the machine was restarted
-					b.engine.crash(service)
-				}
-				b.boot()
-				time.Sleep(time.Minute)
-				synctest.Wait()
-				b.saves(appliance.BackupFull)
+	for _, id := range []string{"mark", "route", "stop", "park", "end", "clean"} {
+		for _, when := range moments() {
+			t.Run(string(when)+" "+id, func(t *testing.T) {
+				savingOnPostgres(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+					_ = b.diesAt(id, when, func() error { return remove(d) })
+					for _, service := range []string{"cache", "coop"} { // the machine was restarted
+						b.engine.crash(service)
+					}
+					b.boot()
+					time.Sleep(time.Minute)
+					synctest.Wait()
+					b.saves(appliance.BackupFull)
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -417,28 +406,13 @@ func TestRecoverOfAStoppedStack(t *testing.T) {
 func recoverInterrupted(t *testing.T, b *bench, p appliance.RescuePoint, at string) {
 	t.Helper()
 	d := b.boot()
-	reached := make(chan struct{})
-	over := make(chan error, 1)
-	go func() {
-		_, err := d.Recover(t.Context(), appliance.RecoverRequest{Stack: "delivery", RescuePoint: p}, func(e step.Event) {
-			if e.Step == at && e.Kind == step.Started {
-				close(reached)
-			}
-		})
-		over <- err
-	}()
 	if at == "" {
-		if err := <-over; err != nil {
+		if err := recoverNow(d, p); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	select {
-	case <-reached:
-	case err := <-over:
-		t.Fatal(err)
-	}
-	b.stop()
+	_ = b.diesAt(at, amid, func() error { return recoverNow(d, p) })
 	b.boot()
 	time.Sleep(time.Minute)
 	synctest.Wait()
@@ -473,4 +447,61 @@ func (b *bench) asleep(t *testing.T) {
 		t.Errorf("it does not start again: %+v, %v", r, err)
 	}
 	b.serving()
+}
+
+// TestOldDataOfAStoppedStack go with the nightly clean-up: files at once, and databases
+// when their server runs again. Until then it has nothing to complain about, and makes
+// nothing of the stack again.
+func TestOldDataOfAStoppedStack(t *testing.T) {
+	for name, on := range map[string]func(*testing.T, string, func(*testing.T, *bench, *appliance.Daemon)){"files": saving, "server": savingOnPostgres} {
+		t.Run(name, func(t *testing.T) {
+			on(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				b.updateOften(d, 3)
+				if err := remove(d); err != nil {
+					t.Fatal(err)
+				}
+				b.cleansUp(name == "server")
+				if n := len(b.engine.networks); n > 0 {
+					t.Errorf("%d networks for a stack that is stopped", n)
+				}
+				if _, err := b.apply(nil); err != nil {
+					t.Fatal(err)
+				}
+				b.cleansUp(false)
+			})
+		})
+	}
+}
+
+// updateOften takes so many releases, one after the other.
+func (b *bench) updateOften(d *appliance.Daemon, times int) {
+	b.t.Helper()
+	for i := range times {
+		synctest.Wait() // the daemon looks at the bundles, too
+		n := b.bundles.bundle
+		n.Digest = fmt.Sprintf("sha256:%064d", i+2)
+		n.Stack.Manifest.Version = fmt.Sprintf("1.%d.0", i+1)
+		b.bundles.files["/next"], b.bundles.files[n.Digest] = n, n
+		if _, err := apply(d); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// cleansUp wants a night to leave the first generation of four, or to remove it.
+func (b *bench) cleansUp(left bool) {
+	b.t.Helper()
+	dropped, mark := b.data.dropped(), b.log.mark()
+	time.Sleep(25 * time.Hour)
+	for n, want := range map[int64]bool{1: left, 2: true, 3: true, 4: true} {
+		if _, err := os.Stat(b.paths.Generation("delivery", n)); (err == nil) != want {
+			b.t.Errorf("generation %d: %v, wanted there: %v", n, err, want)
+		}
+	}
+	if now := b.data.dropped(); left && now > dropped {
+		b.t.Errorf("databases were dropped %d times without a server", now-dropped)
+	}
+	if lines := b.log.since(mark, "failed\" task=prune"); len(lines) > 0 {
+		b.t.Errorf("it complains: %q", lines)
+	}
 }

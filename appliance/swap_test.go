@@ -108,24 +108,17 @@ func TestSwapThatFails(t *testing.T) {
 	})
 }
 
-// TestSwapGoesOn ends the daemon before and after every step of a swap.
+// TestSwapGoesOn ends the daemon at every step of a swap.
 func TestSwapGoesOn(t *testing.T) {
 	for _, id := range []string{"start", "switch", "drain", "retire"} {
-		for _, kind := range []step.Kind{step.Started, step.Done} {
-			t.Run(id+" "+string(kind), func(t *testing.T) {
+		for _, when := range moments() {
+			t.Run(string(when)+" "+id, func(t *testing.T) {
 				b := newBench(t)
 				synctest.Test(t, func(t *testing.T) {
 					b.t = t
 					d := b.up()
 					old := b.serving()
-					ended := make(chan struct{})
-					_ = d.Restart(t.Context(), "delivery", func(e step.Event) {
-						if e.Step == id && e.Kind == kind {
-							go func() { b.stop(); close(ended) }()
-							synctest.Wait()
-						}
-					})
-					<-ended
+					_ = b.diesAt(id, when, func() error { return d.Restart(t.Context(), "delivery", nil) })
 					b.boot()
 					defer func() { b.stop() }()
 					time.Sleep(20 * time.Second)

@@ -127,15 +127,19 @@ func (t *transition) timed(do func(context.Context, step.Report) error) func(con
 func (t *transition) budget() time.Duration { return max(holdBudget, t.Window) }
 
 // explained makes of whatever fails one error that says what runs now, with what
-// went wrong as its place.
+// went wrong as its place. The makers of a stack are asked only about what is theirs.
 func (t *transition) explained(do func(context.Context, step.Report) error) func(context.Context, step.Report) error {
 	return func(ctx context.Context, report step.Report) error {
 		err := do(ctx, report)
 		if err == nil || ctx.Err() != nil || IsProblem(err, "update.postponed") {
 			return err
 		}
+		why := MessageOf(err)
 		e := Problem("update.put-back", err, "stack", t.Stack, "version", t.change.To.Version, "kept", t.change.From.Version)
-		e.Places = []Place{{Message: MessageOf(err)}}
+		if ofThisMachine(why) {
+			e.ID = "update.put-back-here"
+		}
+		e.Places = []Place{{Message: why}}
 		return e
 	}
 }

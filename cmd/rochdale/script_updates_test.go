@@ -26,6 +26,11 @@ func exampleChange(kind appliance.ChangeKind) appliance.Change {
 
 func (exampleDaemon) Update(_ context.Context, r appliance.UpdateRequest, watch func(step.Event)) (appliance.Change, error) {
 	watch(step.Event{Job: "01JOB", Plan: "stack-update", Step: "migrate", Index: 1, Total: 1, Kind: step.Started})
+	if r.Again {
+		e := appliance.Problem("update.put-back-here", nil, "stack", r.Stack, "version", "1.5.0", "kept", "1.4.0")
+		e.Places = []appliance.Place{{Message: appliance.Message{ID: "update.over-budget", Args: appliance.Args("stack", r.Stack, "seconds", 10)}}}
+		return appliance.Change{}, &step.Error{Plan: "stack-update", Step: "copy", Err: e}
+	}
 	if r.Window == 0 {
 		return exampleChange(appliance.KindUpdate), nil
 	}

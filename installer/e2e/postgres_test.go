@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -101,7 +102,11 @@ func postgresArchive(t *testing.T, arch string) string {
 			t.Fatal(err)
 		}
 	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %q", root.Name(), postgresStart, postgresUser, files))
+	config, err := json.Marshal(postgresConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s %q", root.Name(), config, postgresStart, postgresUser, files))
 	path := filepath.Join(testhost.CacheDir(), "images", fmt.Sprintf("postgres-%s-%x.tar", arch, key[:6]))
 	if _, err := os.Stat(path); err == nil {
 		return path
@@ -182,6 +187,11 @@ func packLayer(out io.Writer, root *os.Root, files map[string]string) error {
 	return errors.Join(err, w.Close())
 }
 
+// postgresConfig is what a container of the image runs, and in which environment.
+func postgresConfig() v1.Config {
+	return v1.Config{Entrypoint: []string{"/start"}, Env: []string{"PATH=" + postgresBin + ":/usr/bin:/bin"}}
+}
+
 func saveImage(file, arch string, layer []byte) error {
 	// Not compressed: every release reads it, and compresses it in a way of its own.
 	content, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil },
@@ -199,7 +209,7 @@ func saveImage(file, arch string, layer []byte) error {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture = "linux", arch
-	config.Config = v1.Config{Entrypoint: []string{"/start"}, Env: []string{"PATH=" + postgresBin + ":/usr/bin:/bin"}}
+	config.Config = postgresConfig()
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		return err
 	}
