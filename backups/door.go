@@ -156,14 +156,23 @@ func (d *Door) call(r Repository, args ...string) Call {
 		all = append(all, "--option="+o)
 	}
 	return Call{
-		Repository: r.Name, Program: d.Program, Args: append(all, args...), Env: d.env(),
+		Repository: r.Name, Program: d.Program, Args: append(all, args...), Env: d.env(1),
 		EnvFile: r.EnvFile, PasswordFile: r.PasswordFile, Memory: d.Memory,
 	}
 }
 
+// briskly is [Door.call] for what is done while somebody waits, or holds a lock for
+// long: with a second processor it takes two thirds of the time, and no more memory.
+// Its unit has little weight, so the platform goes before it on both.
+func (d *Door) briskly(r Repository, args ...string) Call {
+	c := d.call(r, args...)
+	c.Env = d.env(2)
+	return c
+}
+
 // env keeps restic small: it is the neighbour of a platform that serves people.
-func (d *Door) env() []string {
-	env := []string{"LC_ALL=C.UTF-8", "TZ=UTC", "TMPDIR=" + d.Temp, "GOMAXPROCS=1"}
+func (d *Door) env(processors int) []string {
+	env := []string{"LC_ALL=C.UTF-8", "TZ=UTC", "TMPDIR=" + d.Temp, "GOMAXPROCS=" + strconv.Itoa(processors)}
 	if d.Memory > 0 {
 		// The rest is for what Go's limit does not count.
 		env = append(env, "GOMEMLIMIT="+strconv.FormatInt(d.Memory*3/4, 10))

@@ -150,7 +150,7 @@ func TestLockPolicy(t *testing.T) {
 
 // TestCall holds what is given to restic against what keeps it small and quiet.
 func TestCall(t *testing.T) {
-	m := &scripted{answers: []Ended{{}, {}}}
+	m := &scripted{answers: []Ended{{}, {}, {}}}
 	d := &Door{Program: "/restic", Machine: m, Cache: "/cache", Temp: "/temp", Memory: 400 << 20}
 	if err := d.Prune(t.Context(), far("s3:https://host/bucket")); err != nil {
 		t.Fatal(err)
@@ -169,6 +169,13 @@ func TestCall(t *testing.T) {
 	wantArgs := []string{"--json", "--quiet", "--repo=s3:https://host/bucket", "--cache-dir=/cache", "--cleanup-cache", "--option=sftp.args=-i /key", "prune"}
 	if !slices.Equal(c.Args, wantArgs) || !slices.Contains(near.Args, "--no-cache") {
 		t.Errorf("arguments %q and %q", c.Args, near.Args)
+	}
+	// Somebody waits for it, or for what it holds up. What it answered here is nothing.
+	if _, err := d.Backup(t.Context(), far("s3:https://host/bucket"), Backup{Paths: []string{"/data"}}); err == nil {
+		t.Error("no answer is a backup")
+	}
+	if env := m.calls[2].Env; !slices.Contains(env, "GOMAXPROCS=2") || slices.Contains(env, "GOMAXPROCS=1") {
+		t.Errorf("a backup's environment %v", env)
 	}
 }
 

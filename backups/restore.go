@@ -21,7 +21,7 @@ func (d *Door) Restore(ctx context.Context, r Repository, what Restore) (Restore
 	if err := what.validate(); err != nil {
 		return Restored{}, r.failed(err)
 	}
-	c := d.call(r, what.args()...)
+	c := d.briskly(r, what.args()...)
 	c.Args = slices.Insert(slices.DeleteFunc(c.Args, ofCache), 0, "--no-cache")
 	start := time.Now()
 	o, err := d.runCall(ctx, r, c)

@@ -25,7 +25,7 @@ func (d *Door) Backup(ctx context.Context, r Repository, b Backup) (Saved, error
 	if err := b.validate(); err != nil {
 		return Saved{}, r.failed(err)
 	}
-	o, err := d.run(ctx, r, b.args()...)
+	o, err := d.runCall(ctx, r, d.briskly(r, b.args()...))
 	saved, known := o.saved()
 	switch {
 	case isProblem(err, "backups.interrupted"):
