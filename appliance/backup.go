@@ -99,43 +99,101 @@ func (d *Daemon) backupOperation(r backupRequest) operation {
 type saving struct {
 	*Daemon
 	backupRequest
-	made  staged
-	saved bool // into one repository at least
+	made    staged
+	saved   bool    // into one repository at least
+	behind  []*load // what goes on after the backup
+	without bool    // a repository was left out
 }
 
 func (w *saving) stageAll(ctx context.Context, _ step.Report) (err error) {
-	if w.made, err = w.stage(ctx, w.Kind); err != nil && ctx.Err() == nil {
+	w.made, err = w.stage(ctx, w.Kind)
+	if IsProblem(err, "backup.no-room") && w.carrying.giveWay(ctx) {
+		w.made, err = w.stage(ctx, w.Kind)
+	}
+	if err != nil && ctx.Err() == nil {
 		err = errors.Join(err, w.failedAll(ctx, w.Kind, err))
 	}
 	return err
 }
 
-// saveAll saves into each repository. One that can not be reached keeps nothing
-// from the others.
-func (w *saving) saveAll(ctx context.Context, report step.Report) (err error) {
-	for _, r := range w.repositories() {
+// saveAll saves into each repository, the box's own first. One that can not be
+// reached, or that is slow, keeps nothing from the others.
+func (w *saving) saveAll(ctx context.Context, report step.Report) error {
+	patient, err := ctx, error(nil)
+	for _, r := range w.repositories() { // the box's own first
 		if w.Only != "" && r.Name != w.Only || ctx.Err() != nil {
 			continue
 		}
-		run, saveErr := w.save(ctx, r, w.made)
-		if saveErr == nil {
-			w.saved = true
-			report(fmt.Sprintf("%s: %d bytes", r.Name, run.Bytes))
+		if r.Name == BoxRepository {
+			run, saveErr := w.save(ctx, r, w.made)
+			err = errors.Join(err, w.note(r, run, saveErr, report))
+			continue
 		}
-		err = errors.Join(err, saveErr)
+		if patient == ctx {
+			var cancel context.CancelFunc
+			patient, cancel = context.WithTimeout(ctx, grace(w.Kind))
+			defer cancel()
+		}
+		err = errors.Join(err, w.carryTo(patient, r, report))
 	}
 	return errors.Join(err, ctx.Err())
 }
 
-// sweep removes the copies of databases, whichever way the backup ended.
+func (w *saving) note(r backups.Repository, run BackupRun, err error, report step.Report) error {
+	if err == nil {
+		w.saved = true
+		report(fmt.Sprintf("%s: %d bytes", r.Name, run.Bytes))
+	}
+	return err
+}
+
+// carryTo saves into a repository, as long as patience lasts. What takes longer goes on
+// by itself: that fails nothing, unless this repository alone was asked for.
+func (w *saving) carryTo(patient context.Context, r backups.Repository, report step.Report) error {
+	l, fresh := w.carry(r, w.made)
+	if fresh {
+		select {
+		case <-l.over:
+			return w.note(r, l.run, l.err, report)
+		case <-patient.Done():
+			w.behind = append(w.behind, l)
+		}
+	}
+	w.without = w.without || !fresh
+	goesOn := Problem("backup.goes-on", nil, "repository", r.Name, "minutes", int(time.Since(l.began).Minutes())).WithCode(ExitWarnings)
+	if w.Only != "" {
+		return goesOn
+	}
+	report(r.Name + ": ...")
+	return nil
+}
+
+// sweep removes the copies of databases, whichever way the backup ended, unless a slow
+// repository still takes them.
 func (w *saving) sweep(_ context.Context, failed error) error {
-	if failed == nil && w.Only == "" { // it is in every repository
-		w.dumped.remember(w.made.prints)
+	if failed == nil && w.Only == "" && !w.without {
+		w.remember()
 	}
 	if w.saved {
 		w.kits.poke(w.Kind == BackupFull)
 	}
-	return os.RemoveAll(w.Paths.Stage(w.Kind))
+	return w.carrying.leave(w.made.dir)
+}
+
+// remember what was saved, once it is in every repository.
+func (w *saving) remember() {
+	if len(w.behind) == 0 {
+		w.dumped.remember(w.made.prints)
+		return
+	}
+	w.jobs.Go(func() {
+		for _, l := range w.behind {
+			if <-l.over; l.err != nil {
+				return
+			}
+		}
+		w.dumped.remember(w.made.prints)
+	})
 }
 
 // waitForSwitch is how long a backup waits while a stack is being changed.
@@ -147,6 +205,7 @@ const copiesAgain = 2
 
 // staged is a snapshot that is ready to be taken.
 type staged struct {
+	dir      string // its stage; whoever is done with it says so to carrying
 	manifest BackupManifest
 	paths    []string
 	excludes []string
@@ -159,11 +218,20 @@ type staged struct {
 // stage lays out everything that a snapshot needs and that can not be read where
 // it lies: copies of databases, each in one consistent view, and the box's state.
 func (d *Daemon) stage(ctx context.Context, kind BackupKind) (staged, error) {
-	dir := d.Paths.Stage(kind)
+	dir := d.carrying.stage(d.Paths, kind)
+	s, err := d.stageIn(ctx, kind, dir)
+	if err != nil {
+		return staged{}, errors.Join(err, d.carrying.leave(dir))
+	}
+	return s, nil
+}
+
+func (d *Daemon) stageIn(ctx context.Context, kind BackupKind, dir string) (staged, error) {
 	if err := errors.Join(os.RemoveAll(dir), d.files.MkdirAll(dir, rootOnly())); err != nil {
 		return staged{}, err
 	}
 	s := staged{
+		dir:      dir,
 		manifest: BackupManifest{Schema: manifestSchema, Kind: kind, Version: Version(), Made: time.Now().UTC(), Stacks: map[string]StackBackup{}},
 		paths:    []string{dir, d.Paths.ConfigDir(), d.Paths.Edge()}, prints: map[string]string{}, without: map[string]Message{},
 	}
@@ -231,7 +299,7 @@ func (d *Daemon) snapshotStack(ctx context.Context, s *staged, row Release) (one
 		return one, err
 	}
 	c, user := &crew{release: row, bundle: b, paths: d.Paths}, b.Stack.Manifest.User
-	frame := filepath.Join(d.Paths.Stage(s.manifest.Kind), "stacks", row.Stack)
+	frame := filepath.Join(s.dir, "stacks", row.Stack)
 	into := filepath.Join(frame, "databases")
 	if err := errors.Join(os.RemoveAll(into), d.files.MkdirAll(frame, rootOnly()), d.files.MkdirAll(into, stackOnly(user))); err != nil {
 		return one, err
@@ -301,7 +369,12 @@ func (c *crew) servers(volume string) bool {
 
 // save takes a staged snapshot into one repository, and keeps how it went.
 func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (BackupRun, error) {
-	return d.ran(ctx, r.Name, s.manifest.Kind, func(run *BackupRun) error {
+	return d.ran(ctx, r.Name, s.manifest.Kind, func(run *BackupRun) error { return d.saveInto(ctx, r, s, run) })
+}
+
+// saveInto takes a staged snapshot into one repository, if that can be done in time.
+func (d *Daemon) saveInto(ctx context.Context, r backups.Repository, s staged, run *BackupRun) error {
+	return within(ctx, limitOf(s.manifest.Kind), r.Name, func(ctx context.Context) error {
 		if err := d.unlockable(r); err != nil {
 			return err
 		}

@@ -180,7 +180,7 @@ func (d *Daemon) backupFindings(ctx context.Context) []Finding {
 	if !offsite {
 		all = append(all, Finding{Message: Message{ID: "backup.no-offsite"}, Severity: Notice})
 	}
-	return slices.Concat(all, d.stoppedFindings(ctx, rows), d.damageFindings(ctx), d.drillFindings(ctx, rows))
+	return slices.Concat(all, d.carrying.findings(), d.stoppedFindings(ctx, rows), d.damageFindings(ctx), d.drillFindings(ctx, rows))
 }
 
 // firstCommit is since when there is something to save.

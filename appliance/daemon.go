@@ -5,6 +5,7 @@ package appliance
 import (
 	"context"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,8 +27,10 @@ type Daemon struct {
 	opened sync.Map // Bundle by stack and digest
 	dumped dumped   // what the last backup of databases saw
 	kits   *keeping
-	beat   atomic.Int64 // when the loop last came by, Unix nanoseconds
-	wake   chan struct{}
+	// carrying is what is on its way to repositories.
+	carrying *carrying
+	beat     atomic.Int64 // when the loop last came by, Unix nanoseconds
+	wake     chan struct{}
 	// resumed is closed when interrupted jobs hold their lanes again; nobody is
 	// served before.
 	resumed chan struct{}
@@ -47,7 +50,7 @@ func New(p Parts) *Daemon {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{Parts: p, files: host.NewFiles(), lanes: newLanes(), runs: newRuns(), kits: newKeeping(), wake: make(chan struct{}, 1), resumed: make(chan struct{})}
+	d := &Daemon{Parts: p, files: host.NewFiles(), lanes: newLanes(), runs: newRuns(), kits: newKeeping(), carrying: newCarrying(), wake: make(chan struct{}, 1), resumed: make(chan struct{})}
 	d.base, d.end = context.WithCancel(context.Background())
 	d.routes = newRouting(p.Store, p.Edge)
 	_ = d.config.load(p.Paths, d.files) // a finding says what is wrong with it
@@ -62,6 +65,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer d.end()
 	stop := context.AfterFunc(ctx, d.end)
 	defer stop()
+	if err := os.RemoveAll(d.Paths.Stages()); err != nil { // a daemon that was killed left them
+		d.Log.Warn("copies of databases are left behind", "error", err)
+	}
 	if err := d.resume(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // it was told to end

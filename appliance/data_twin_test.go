@@ -19,10 +19,19 @@ import (
 )
 
 // spaceTwin has as much room as it is told.
-type spaceTwin struct{ free, memory int64 }
+type spaceTwin struct {
+	free, memory int64
+	now          func() int64 // instead of free, if it is set
+}
 
-func (s *spaceTwin) Free(string) (int64, error) { return s.free, nil }
-func (s *spaceTwin) Memory() (int64, error)     { return s.memory, nil }
+func (s *spaceTwin) Free(string) (int64, error) {
+	if s.now != nil {
+		return s.now(), nil
+	}
+	return s.free, nil
+}
+
+func (s *spaceTwin) Memory() (int64, error) { return s.memory, nil }
 
 // dataTwin copies one file a volume, and measures numbers that it is told.
 type dataTwin struct {
@@ -145,6 +154,25 @@ func (d *dataTwin) Load(_ context.Context, from string, at appliance.DataPlace) 
 		return err
 	}
 	return os.WriteFile(filepath.Join(at.Volumes["data"], "coop.db"), content, 0o600)
+}
+
+// Mend replaces all that differs, and counts.
+func (d *dataTwin) Mend(_ context.Context, from string, at appliance.DataPlace, aside string) (m appliance.Mended, err error) {
+	to := slices.Collect(maps.Values(at.Volumes))[0]
+	list, err := os.ReadDir(from)
+	for _, e := range list {
+		want, _ := os.ReadFile(filepath.Join(from, e.Name()))
+		have, gone := os.ReadFile(filepath.Join(to, e.Name()))
+		if gone == nil && string(have) == string(want) {
+			continue
+		}
+		if m.Back++; gone == nil {
+			m.Aside++
+			err = errors.Join(err, os.WriteFile(filepath.Join(aside, e.Name()), have, 0o600))
+		}
+		err = errors.Join(err, os.WriteFile(filepath.Join(to, e.Name()), want, 0o600))
+	}
+	return m, err
 }
 
 func (d *dataTwin) Drop(context.Context, appliance.DataPlace) error {

@@ -51,7 +51,9 @@ func (d *Daemon) Drill(ctx context.Context, q DrillRequest, watch func(step.Even
 		if row.Stopped || q.Stack != "" && row.Stack != q.Stack {
 			continue
 		}
-		found = true
+		if found = true; IsProblem(err, "backup.too-slow") {
+			break // so it is with the others
+		}
 		one := DrillRequest{Stack: row.Stack, Repository: q.Repository}
 		err = errors.Join(err, d.perform(ctx, exclusiveLane, func() operation { return d.drillOperation(one) }, watch))
 	}
@@ -118,6 +120,13 @@ func (w *drill) fetch(ctx context.Context, _ step.Report) error {
 	if err != nil {
 		return err
 	}
+	if r.Name == BoxRepository {
+		return w.fetchFrom(ctx, r)
+	}
+	return within(ctx, drillLimit, r.Name, func(ctx context.Context) error { return w.fetchFrom(ctx, r) })
+}
+
+func (w *drill) fetchFrom(ctx context.Context, r backups.Repository) error {
 	s, err := w.choose(ctx, r, "")
 	if err != nil {
 		return err
@@ -131,10 +140,32 @@ func (w *drill) fetch(ctx context.Context, _ step.Report) error {
 	if err != nil {
 		return err
 	}
-	if need := w.took.Data.Bytes + spareDisk; free < need {
+	if need := max(w.took.Data.Bytes, w.liveBytes(ctx)) + spareDisk; free < need {
 		return Problem("drill.no-room", nil, "stack", w.Stack, "need", mebibytes(need), "free", mebibytes(free))
 	}
 	return nil
+}
+
+// liveBytes is how large the databases of the running stack are, 0 if nobody can tell:
+// what a snapshot says of its size is not all that is believed.
+func (w *drill) liveBytes(ctx context.Context) int64 {
+	row, ok, err := w.Store.Release(ctx, w.Stack)
+	if err != nil || !ok {
+		return 0
+	}
+	b, err := w.openBundle(ctx, row)
+	if err != nil {
+		return 0
+	}
+	place, err := w.dataPlace(ctx, &crew{release: row, bundle: b, paths: w.Paths})
+	if err != nil {
+		return 0
+	}
+	size, err := w.databaseSize(ctx, place)
+	if err != nil {
+		return 0
+	}
+	return size
 }
 
 // load makes the copy: release and data, both from the snapshot.
@@ -193,10 +224,7 @@ func (w *drill) fill(ctx context.Context, into string) error {
 	if err != nil {
 		return err
 	}
-	if err := moveFiles(into, w.took, w.c); err != nil {
-		return err
-	}
-	if err := w.settle(w.c); err != nil {
+	if err := w.placeFiles(ctx, into, w.took, w.c, "drill", func(string) {}); err != nil {
 		return err
 	}
 	from, err := inside(into, w.took.Database)

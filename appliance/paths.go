@@ -78,6 +78,18 @@ func (p Paths) Stage(kind BackupKind) string {
 	return filepath.Join(p.Backups(), "stage", string(kind))
 }
 
+// StageNumber is where further snapshots of a kind are prepared, 2 and so on, while
+// earlier ones are still read; 1 is Stage.
+func (p Paths) StageNumber(kind BackupKind, n int) string {
+	if n == 1 {
+		return p.Stage(kind)
+	}
+	return p.Stage(kind) + "-" + strconv.Itoa(n)
+}
+
+// Stages holds all stages.
+func (p Paths) Stages() string { return filepath.Join(p.Backups(), "stage") }
+
 // Parked holds the last dump of the databases of a stack that is stopped; see park.
 // It is on the file system of Stage, which has second names of its files.
 func (p Paths) Parked(stack string) string { return filepath.Join(p.Backups(), "stopped", stack) }
@@ -110,6 +122,12 @@ func (p Paths) RepositoryEnv(name string) string {
 // of the stack's data, so that it can be moved there.
 func (p Paths) Restored(stack, id string) string {
 	return filepath.Join(p.Stack(stack), "restored", id)
+}
+
+// Replaced is where a restore puts files of shared volumes that made way for those of
+// the snapshot. No container sees it.
+func (p Paths) Replaced(stack, id string) string {
+	return filepath.Join(p.Stack(stack), "replaced", id)
 }
 
 // MachineID tells this machine from all others.

@@ -45,6 +45,12 @@ type Copied struct {
 	Facts map[string]int64
 }
 
+// Mended is what came of mending a volume, in files.
+type Mended struct {
+	Back  int // that the snapshot gave back
+	Aside int // that were there, differed, and were put aside
+}
+
 // Data copies and measures the data of stacks. The work is done with the stack's
 // uid, by a child that sees nothing else.
 type Data interface {
@@ -66,6 +72,11 @@ type Data interface {
 	Snapshot(ctx context.Context, at DataPlace, into string, facts map[string]stacks.Fact) (Snapshot, error)
 	// Load makes the databases at hold what a Snapshot in the folder from holds.
 	Load(ctx context.Context, from string, at DataPlace) error
+	// Mend brings files of a snapshot in the folder from back to the only volume of
+	// at, which may be in use: what is missing, and what has another size or time
+	// there, after a copy of that was put into the folder aside. Files that the
+	// snapshot does not have stay.
+	Mend(ctx context.Context, from string, at DataPlace, aside string) (Mended, error)
 	// Drop removes the generation's databases from their server. Folders are not
 	// its business. What is not there is no error.
 	Drop(ctx context.Context, at DataPlace) error

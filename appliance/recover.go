@@ -190,15 +190,12 @@ func (w *recovering) bringSecrets() error {
 
 // load puts the data in place and waits until they, the bundle and the secrets are
 // on the disk: who laid them out did not, and the row is to say that they are there.
-func (w *recovering) load(ctx context.Context, _ step.Report) error {
+func (w *recovering) load(ctx context.Context, report step.Report) error {
 	place, err := w.dataPlace(ctx, w.c)
 	if err != nil {
 		return err
 	}
-	if err := moveFiles(w.restored(), w.took, w.c); err != nil {
-		return err
-	}
-	if err := w.settle(w.c); err != nil {
+	if err := w.placeFiles(ctx, w.restored(), w.took, w.c, "recovery", report); err != nil {
 		return err
 	}
 	from, err := inside(w.restored(), w.took.Database)

@@ -83,8 +83,11 @@ func (r Rescue) Fetch(ctx context.Context, p RescuePoint, into string) error {
 		}
 		paths := r.daemon.Paths
 		include := []string{paths.ConfigDir(), paths.Edge()}
-		for _, kind := range []BackupKind{BackupDump, BackupFull} {
-			include = append(include, filepath.Join(paths.Stage(kind), manifestName), filepath.Join(paths.Stage(kind), stateName))
+		for n := range maxStages {
+			for _, kind := range []BackupKind{BackupDump, BackupFull} {
+				stage := paths.StageNumber(kind, n+1)
+				include = append(include, filepath.Join(stage, manifestName), filepath.Join(stage, stateName))
+			}
 		}
 		if _, err := r.daemon.Vault.Restore(ctx, repository, backups.Restore{Snapshot: p.Snapshot, Target: into, Include: include}); err != nil {
 			return readable(err)
@@ -101,9 +104,9 @@ const stateName = "state.db"
 // Rescued reads what was laid out: what the snapshot holds, and where the memory of
 // the lost box lies.
 func Rescued(p Paths, into string) (m BackupManifest, state string, err error) {
-	stages := filepath.Join(p.Backups(), "stage")
-	if m, err = readManifest(into, stages); err != nil {
+	m, stage, err := findManifest(into, p.Stages())
+	if err != nil {
 		return m, "", err
 	}
-	return m, filepath.Join(into, stages, string(m.Kind), stateName), nil
+	return m, filepath.Join(stage, stateName), nil
 }

@@ -311,26 +311,49 @@ func (d *Daemon) manifestOf(ctx context.Context, r backups.Repository, snapshot,
 // maxManifest bounds what is read of a manifest, in bytes.
 const maxManifest = 4 << 20
 
-func readManifest(into, stages string) (m BackupManifest, err error) {
+func readManifest(into, stages string) (BackupManifest, error) {
+	m, _, err := findManifest(into, stages)
+	return m, err
+}
+
+// findManifest reads what a snapshot holds, and tells in which stage it was.
+func findManifest(into, stages string) (m BackupManifest, stage string, err error) {
 	found, err := filepath.Glob(filepath.Join(into, stages, "*", manifestName))
 	if err != nil || len(found) != 1 {
-		return m, Problem("restore.no-manifest", err, "count", len(found))
+		return m, "", Problem("restore.no-manifest", err, "count", len(found))
 	}
 	info, err := os.Lstat(found[0])
 	if err != nil || !info.Mode().IsRegular() || info.Size() > maxManifest {
-		return m, Problem("restore.no-manifest", err, "count", 0)
+		return m, "", Problem("restore.no-manifest", err, "count", 0)
 	}
 	data, err := os.ReadFile(found[0])
 	if err != nil {
-		return m, err
+		return m, "", err
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
-		return m, Problem("restore.no-manifest", err, "count", 1)
+		return m, "", Problem("restore.no-manifest", err, "count", 1)
 	}
 	if m.Schema > manifestSchema {
-		return m, Problem("restore.newer", nil, "schema", m.Schema, "known", manifestSchema)
+		return m, "", Problem("restore.newer", nil, "schema", m.Schema, "known", manifestSchema)
 	}
-	return m, nil
+	return m, filepath.Dir(found[0]), m.sane()
+}
+
+// maxGeneration bounds what is believed of another machine: no stack has so many, and
+// there must be numbers above it.
+const maxGeneration = 1 << 40
+
+// sane wants what nobody but a damaged or a forged snapshot says otherwise.
+func (m BackupManifest) sane() error {
+	if m.Kind != BackupDump && m.Kind != BackupFull {
+		return Problem("restore.no-manifest", fmt.Errorf("it is of the kind %q", m.Kind), "count", 1)
+	}
+	for name, one := range m.Stacks {
+		if g := one.Release.Generation; g < 0 || g > maxGeneration {
+			return Problem("restore.no-manifest", fmt.Errorf("stack %s is at generation %d", name, g), "count", 1)
+		}
+	}
+	return nil
 }
 
 // A snapshot says itself where its parts were. Whoever has the password of its
@@ -393,7 +416,7 @@ func (t *transition) unpackRestored(ctx context.Context, _ step.Report) error {
 
 // fill makes the new generation of what the snapshot has, and waits until all of it
 // is on the disk: who laid the snapshot out did not.
-func (t *transition) fill(ctx context.Context, _ step.Report) error {
+func (t *transition) fill(ctx context.Context, report step.Report) error {
 	if err := t.reserve(ctx); err != nil {
 		return err
 	}
@@ -401,10 +424,7 @@ func (t *transition) fill(ctx context.Context, _ step.Report) error {
 	if err != nil {
 		return err
 	}
-	if err := moveFiles(t.restored(), t.took, t.to); err != nil {
-		return err
-	}
-	if err := t.settle(t.to); err != nil {
+	if err := t.placeFiles(ctx, t.restored(), t.took, t.to, t.ID, report); err != nil {
 		return err
 	}
 	from, err := inside(t.restored(), t.took.Database)
@@ -417,9 +437,67 @@ func (t *transition) fill(ctx context.Context, _ step.Report) error {
 	return t.files.SyncAll(t.Paths.Stack(t.Stack))
 }
 
+// placeFiles brings the plain files of a snapshot into the volumes of a crew. id names
+// the folder for what makes way.
+func (d *Daemon) placeFiles(ctx context.Context, restored string, took StackBackup, c *crew, id string, report step.Report) error {
+	used, err := moveFiles(restored, took, c)
+	if err != nil {
+		return err
+	}
+	if err := d.settle(c); err != nil {
+		return err
+	}
+	for _, name := range used {
+		if err := d.mend(ctx, restored, took.Volumes[name], c, mending{name, id}, report); err != nil {
+			return fmt.Errorf("put the files of volume %s in place: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// mending is the volume that is mended, and the name of the folder for what makes way.
+type mending struct{ volume, id string }
+
+// mend adds what a shared volume lacks of a snapshot. Its files are the stack's own and
+// in use: a child with the stack's uid does it.
+func (d *Daemon) mend(ctx context.Context, restored, path string, c *crew, m mending, report step.Report) (err error) {
+	from, err := inside(restored, path)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(restored)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	mine := stackOnly(c.bundle.Stack.Manifest.User)
+	if err := give(root, strings.TrimPrefix(path, "/"), mine); err != nil {
+		return err
+	}
+	frame := d.Paths.Replaced(c.release.Stack, m.id)
+	aside := filepath.Join(frame, m.volume)
+	if err := errors.Join(d.files.MkdirAll(frame, rootOnly()), d.files.MkdirAll(aside, mine)); err != nil {
+		return err
+	}
+	done, err := d.Data.Mend(ctx, from, DataPlace{
+		Stack: c.release.Stack, User: c.bundle.Stack.Manifest.User, Volumes: map[string]string{m.volume: c.volume(m.volume)},
+	}, aside)
+	if err != nil {
+		return err
+	}
+	if done.Aside == 0 { // these go only where nothing is in them
+		_, _, _ = os.Remove(aside), os.Remove(frame), os.Remove(filepath.Dir(frame))
+		report(fmt.Sprintf("%s: %d files came back", m.volume, done.Back))
+		return nil
+	}
+	report(fmt.Sprintf("%s: %d files came back; %d that differed are in %s now", m.volume, done.Back, done.Aside, aside))
+	return nil
+}
+
 // moveFiles moves the plain files of a snapshot into the volumes of a crew. Files
-// that never change are shared by all generations: where some are there they stay.
-func moveFiles(restored string, took StackBackup, c *crew) error {
+// that never change are shared by all generations: where some are there they stay, and
+// the volume is among those that are used.
+func moveFiles(restored string, took StackBackup, c *crew) (used []string, err error) {
 	volumes := c.volumes()
 	for _, name := range slices.Sorted(maps.Keys(took.Volumes)) {
 		if !volumes[name] || c.servers(name) {
@@ -430,23 +508,24 @@ func moveFiles(restored string, took StackBackup, c *crew) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("put the files of volume %s in place: %w", name, err)
+			return nil, fmt.Errorf("put the files of volume %s in place: %w", name, err)
 		}
 		to := c.volume(name)
 		if c.shared(name) {
 			there, err := os.ReadDir(to)
 			if len(there) > 0 {
+				used = append(used, name)
 				continue
 			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("look into volume %s: %w", name, err)
+				return nil, fmt.Errorf("look into volume %s: %w", name, err)
 			}
 		}
 		if err := errors.Join(os.RemoveAll(to), os.MkdirAll(filepath.Dir(to), 0o711), os.Rename(from, to)); err != nil {
-			return fmt.Errorf("put the files of volume %s in place: %w", name, err)
+			return nil, fmt.Errorf("put the files of volume %s in place: %w", name, err)
 		}
 	}
-	return nil
+	return used, nil
 }
 
 // compareRestored holds the data against what was measured when they were saved.

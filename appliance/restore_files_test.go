@@ -3,10 +3,14 @@
 package appliance
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
+	"rochdale/appliance/host"
 	"rochdale/stacks"
 )
 
@@ -27,8 +31,9 @@ func TestMoveFiles(t *testing.T) {
 		write(t, filepath.Join(restored, "was", name, "file"), "from the snapshot")
 	}
 	write(t, filepath.Join(c.volume("scans"), "file"), "here all along")
-	if err := moveFiles(restored, took, c); err != nil {
-		t.Fatal(err)
+	used, err := moveFiles(restored, took, c)
+	if err != nil || !slices.Equal(used, []string{"scans"}) {
+		t.Fatal(used, err)
 	}
 	for name, want := range map[string]string{"data": "from the snapshot", "photos": "from the snapshot", "scans": "here all along"} {
 		if got, err := os.ReadFile(filepath.Join(c.volume(name), "file")); string(got) != want {
@@ -38,6 +43,43 @@ func TestMoveFiles(t *testing.T) {
 	for _, name := range []string{"server", "gone"} {
 		if _, err := os.Stat(c.volume(name)); err == nil {
 			t.Errorf("%s is there", name)
+		}
+	}
+}
+
+// mender is data of which only the mending is asked for.
+type mender struct {
+	Data
+	from, to, aside string
+	done            Mended
+}
+
+func (m *mender) Mend(_ context.Context, from string, at DataPlace, aside string) (Mended, error) {
+	m.from, m.to, m.aside = from, at.Volumes["photos"], aside
+	return m.done, nil
+}
+
+// TestPlaceFiles: a volume whose files never change and that is in use is mended by a
+// child, and it is told how many files came back and where those are that made way.
+func TestPlaceFiles(t *testing.T) {
+	for _, differ := range []int{0, 1} {
+		p, m := Paths{Root: t.TempDir()}, &mender{done: Mended{Back: 2, Aside: differ}}
+		d := &Daemon{Parts: Parts{Paths: p, Data: m}, files: host.NewFiles()}
+		c := &crew{release: Release{Stack: "delivery", Generation: 2}, paths: p}
+		c.bundle.Stack.Manifest.User = os.Geteuid()
+		c.bundle.Stack.Manifest.Data = map[string]stacks.Volume{"photos": {Immutable: true}}
+		c.bundle.Stack.Services = []stacks.Service{{Name: "coop", Mounts: []stacks.Mount{{Volume: "photos"}}}}
+		restored, told := t.TempDir(), ""
+		write(t, filepath.Join(restored, "was/photos/a.jpg"), "photo a")
+		write(t, filepath.Join(restored, "was/photos/b.jpg"), "photo b")
+		write(t, filepath.Join(c.volume("photos"), "b.jpg"), "pay me")
+		err := d.placeFiles(t.Context(), restored, StackBackup{Volumes: map[string]string{"photos": "/was/photos"}}, c, "one", func(s string) { told = s })
+		aside := filepath.Join(p.Replaced("delivery", "one"), "photos")
+		if err != nil || m.from != filepath.Join(restored, "was/photos") || m.to != c.volume("photos") || m.aside != aside {
+			t.Fatalf("%+v, %v", m, err)
+		}
+		if _, err := os.Stat(aside); (err == nil) != (differ > 0) || strings.Contains(told, aside) != (differ > 0) || !strings.Contains(told, "2 files") {
+			t.Errorf("told %q, %v", told, err)
 		}
 	}
 }
@@ -56,7 +98,7 @@ func TestMoveFilesThroughALink(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, volume := range []string{"/link/data", "/link"} {
-			err := moveFiles(restored, StackBackup{Volumes: map[string]string{"data": volume}}, c)
+			_, err := moveFiles(restored, StackBackup{Volumes: map[string]string{"data": volume}}, c)
 			if !IsProblem(err, "restore.outside") {
 				t.Error(target, volume, err)
 			}

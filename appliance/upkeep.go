@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -31,18 +30,23 @@ func (d *Daemon) upkeepOperation(r upkeepRequest) operation {
 			{ID: "prune", Do: d.each(d.pruneRepository), Estimate: 30 * time.Second},
 		}}}
 	}
-	return operation{request: r, after: d.healed, plan: step.Plan{Name: "backup-check", Key: exclusiveLane, Steps: []step.Step{
+	return operation{request: r, plan: step.Plan{Name: "backup-check", Key: exclusiveLane, Steps: []step.Step{
 		{ID: "check", Do: d.each(d.checkRepository), Estimate: 30 * time.Second},
 	}}}
 }
 
 // each does something to every repository; what fails with one is no reason to
-// leave out the others.
+// leave out the others. The box's own is the first, and one that a snapshot is on its
+// way to comes another night.
 func (d *Daemon) each(do func(context.Context, backups.Repository) error) func(context.Context, step.Report) error {
 	return func(ctx context.Context, report step.Report) (err error) {
 		for _, r := range d.repositories() {
 			if ctx.Err() != nil {
 				return errors.Join(err, context.Cause(ctx))
+			}
+			if d.carrying.busy(r.Name) {
+				report(r.Name + ": ...")
+				continue
 			}
 			report(r.Name)
 			err = errors.Join(err, do(ctx, r))
@@ -76,7 +80,7 @@ func (d *Daemon) checkRepository(ctx context.Context, r backups.Repository) erro
 	if err != nil {
 		return err
 	}
-	_, err = d.ran(ctx, r.Name, BackupCheck, func(run *BackupRun) error {
+	return d.keepUp(ctx, r, BackupCheck, func(ctx context.Context, run *BackupRun) error {
 		report, err := d.Vault.Check(ctx, r, health.Next(parts))
 		if err != nil && report.Errors == 0 {
 			return err // it could not be looked at; a damage that was found is told below
@@ -88,6 +92,17 @@ func (d *Daemon) checkRepository(ctx context.Context, r backups.Repository) erro
 		}
 		d.Log.Warn("a repository is damaged", "repository", r.Name, "errors", report.Errors, "details", report.Details)
 		return errors.Join(damaged(r, report), d.heal(ctx, r, report))
+	})
+}
+
+// keepUp is one run of upkeep, which may hold up the others for a while only.
+func (d *Daemon) keepUp(ctx context.Context, r backups.Repository, kind BackupKind, do func(context.Context, *BackupRun) error) error {
+	limit := 24 * time.Hour
+	if all := len(d.repositories()); r.Name != BoxRepository {
+		limit = upkeepLimit / time.Duration(max(1, all-1))
+	}
+	_, err := d.ran(ctx, r.Name, kind, func(run *BackupRun) error {
+		return within(ctx, limit, r.Name, func(ctx context.Context) error { return do(ctx, run) })
 	})
 	return err
 }
@@ -101,11 +116,12 @@ func (d *Daemon) heal(ctx context.Context, r backups.Repository, report backups.
 	if err := d.mayWrite(ctx, r); err != nil {
 		return err
 	}
-	_, err := d.Vault.Heal(ctx, r, report, func(ctx context.Context) error {
+	_, err := d.Vault.Heal(ctx, r, report, func(ctx context.Context) (err error) {
 		s, err := d.stage(ctx, BackupFull)
 		if err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, d.carrying.leave(s.dir)) }()
 		s.force = true
 		_, err = d.save(ctx, r, s)
 		return err
@@ -115,10 +131,6 @@ func (d *Daemon) heal(ctx context.Context, r backups.Repository, report backups.
 	}
 	return nil
 }
-
-// healed removes the copies of databases that a repair saved, also one that was
-// interrupted: no whole backup runs beside a check.
-func (d *Daemon) healed(context.Context, error) error { return os.RemoveAll(d.Paths.Stage(BackupFull)) }
 
 // Retention of the two kinds of snapshot.
 func retention(kind BackupKind) backups.Retention {
@@ -140,7 +152,7 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) erro
 	if err != nil || !health.MayForget() {
 		return err
 	}
-	_, err = d.ran(ctx, r.Name, BackupPrune, func(run *BackupRun) error {
+	return d.keepUp(ctx, r, BackupPrune, func(ctx context.Context, run *BackupRun) error {
 		if err := d.mayWrite(ctx, r); err != nil {
 			return err
 		}
@@ -161,7 +173,6 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) erro
 		}
 		return d.Vault.Prune(ctx, r)
 	})
-	return err
 }
 
 // aheadFindings tell of snapshots from the future that the newest prune saw, of those

@@ -30,7 +30,7 @@ func (r *manifestReader) database(n *yaml.Node, path string) (db Database) {
 	r.mapping(n, path, fields{
 		"engine":  r.choice(&db.Engine, SQLite, Postgres),
 		"volume":  r.matching(isName, "name", &db.Volume),
-		"path":    r.file(&db.Path),
+		"path":    r.literal(r.file(&db.Path)),
 		"service": r.matching(isName, "name", &db.Service),
 		"name":    r.matching(identifier.MatchString, "identifier", &db.Name),
 	}, "engine")
@@ -38,6 +38,18 @@ func (r *manifestReader) database(n *yaml.Node, path string) (db Database) {
 		r.fits(n, path, db)
 	}
 	return db
+}
+
+// literal refuses signs that stand for others in a pattern: what a backup leaves out of
+// the plain files is named by patterns.
+func (r *manifestReader) literal(read visit) visit {
+	return func(n *yaml.Node, path string) {
+		if strings.ContainsAny(n.Value, "*?[\\") {
+			r.at(n.Line, "path-pattern", "key", path, "value", n.Value)
+			return
+		}
+		read(n, path)
+	}
 }
 
 // fits checks that a database has what its engine needs, and nothing else.

@@ -356,3 +356,15 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
+
+// TestDatabasePattern: a backup leaves databases out by their names, which must stand
+// for nothing else.
+func TestDatabasePattern(t *testing.T) {
+	for path, want := range map[string]bool{"rows/coop.db": true, "*": false, "co?p.db": false, "[a-z].db": false, `co\\op.db`: false} {
+		files := folder(goodManifest+"databases:\n  main: {engine: sqlite, volume: data, path: \""+path+"\"}\n", goodCompose+"    volumes: [\"data:/data\"]\nvolumes: {data: {}}\n")
+		_, err := Parse(files)
+		if want && err != nil || !want && !hasProblem(err, ManifestFile, "path-pattern") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

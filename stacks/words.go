@@ -45,6 +45,7 @@ func manifestWords() []words {
 		{"stack.problem.language", "{language} is not a language code", "Use a two-letter code such as en, es or fr"},
 		{"stack.problem.url-path", "{key} is {value}, which is not a path on the web", "Start with a slash, as in /healthz, without ? and #"},
 		{"stack.problem.path", "{key} is {value}, which leads out of its folder", "Write a relative path without .. such as coop.db"},
+		{"stack.problem.path-pattern", "{key} is {value}, which has a sign that stands for others", "Give the file a name without * ? [ ] and backslash, such as coop.db"},
 		{"stack.problem.no-service", "{key} names the service {value}, which compose.yaml does not have", "Use one of: {known}"},
 		{"stack.problem.no-volume", "{key} names the volume {value}, which compose.yaml does not have", "Declare it under volumes, or use one of: {known}"},
 		{"stack.problem.no-database", "{key} names the database {value}, which the stack does not have", "Use one of: {known}"},

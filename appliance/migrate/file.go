@@ -20,7 +20,7 @@ const step = 64 << 20
 // file copies one file unless its copy is the same.
 func (t *tree) file(ctx context.Context, rel string, info fs.FileInfo) error {
 	have, err := t.to.Lstat(rel)
-	if err == nil && alike(have, info) {
+	if err == nil && (alike(have, info) || t.mend && same(have, info)) {
 		return nil
 	}
 	if err := t.wipe(rel); err != nil {
@@ -39,6 +39,7 @@ func (t *tree) file(ctx context.Context, rel string, info fs.FileInfo) error {
 	if err := t.write(ctx, rel, from, now); err != nil {
 		return err
 	}
+	t.done.Back++
 	if t.live && time.Since(now.ModTime()) < restFor {
 		return nil // it may have changed again in the same tick of the clock
 	}

@@ -45,6 +45,8 @@ type tree struct {
 	// live is true while the stack is in use: what changes or goes meanwhile is
 	// left to the next pass.
 	live bool
+	// mend keeps what only the copy has: it is added to.
+	mend bool
 	done *outcome
 	wait []settling
 }
@@ -88,6 +90,9 @@ func (t *tree) inside(ctx context.Context, dir string, depth int) error {
 	})
 	if err := t.later(ctx, err); err != nil {
 		return err
+	}
+	if t.mend {
+		return nil
 	}
 	return names(t.to, dir, func(name string) error { return t.later(ctx, t.prune(path.Join(dir, name))) })
 }
@@ -207,6 +212,7 @@ func (t *tree) link(rel string, info fs.FileInfo) error {
 	if err := t.to.Symlink(target, rel); err != nil {
 		return err
 	}
+	t.done.Back++
 	return linkTime(t.to, rel, info.ModTime())
 }
 

@@ -22,6 +22,7 @@ const (
 	inFrom       = "/from"     // volumes to read
 	inTo         = "/to"       // volumes to write
 	inFolder     = "/snapshot" // of databases
+	inAside      = "/aside"    // what makes way, to write
 )
 
 // memoryLimit bounds the unit where the machine has cgroup v2; the Go runtime

@@ -32,12 +32,13 @@ const (
 	verbSnapshot = "snapshot" // SQLite databases into a folder
 	verbHold     = "hold"     // one view of a database in a server, for a dump
 	verbLoad     = "load"     // SQLite databases from a folder, empty ones in a server
+	verbMend     = "mend"     // a volume in use, with what a snapshot has of it
 	verbDrop     = "drop"     // databases in a server
 )
 
 // dataVerbs are those about the data of a stack.
 func dataVerbs() []string {
-	return []string{verbCopy, verbFiles, verbSize, verbFacts, verbSnapshot, verbHold, verbLoad, verbDrop}
+	return []string{verbCopy, verbFiles, verbSize, verbFacts, verbSnapshot, verbHold, verbLoad, verbMend, verbDrop}
 }
 
 // request is what the child reads. It comes through a pipe, since it may hold a
@@ -53,6 +54,8 @@ type request struct {
 	To   place `json:"to,omitzero"`
 	// Folder is where snapshots are.
 	Folder string `json:"folder,omitempty"`
+	// Aside is where files go that make way.
+	Aside string `json:"aside,omitempty"`
 	// Facts are of the database that is migrated, or else of those in From.
 	Facts map[string]fact `json:"facts,omitempty"`
 	// Properties are those of the databases that a snapshot was made of.
@@ -105,10 +108,14 @@ type outcome struct {
 	Bytes int64 `json:"bytes"`
 	// Skipped are the first of the sockets, pipes and devices that were not
 	// copied, and Skips how many there are.
-	Skipped []string         `json:"skipped,omitempty"`
-	Skips   int              `json:"skips,omitempty"`
-	Files   []string         `json:"files,omitempty"` // snapshots that were made
-	Facts   map[string]int64 `json:"facts,omitempty"`
+	Skipped []string `json:"skipped,omitempty"`
+	Skips   int      `json:"skips,omitempty"`
+	Files   []string `json:"files,omitempty"` // snapshots that were made
+	// Back and Aside are how many files a snapshot gave back, and how many that were
+	// there made way for them.
+	Back  int              `json:"back,omitempty"`
+	Aside int              `json:"aside,omitempty"`
+	Facts map[string]int64 `json:"facts,omitempty"`
 	// Exported is the name of the view that a child holds, and Properties are
 	// those of its database.
 	Exported   string      `json:"exported,omitempty"`

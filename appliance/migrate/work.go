@@ -33,6 +33,8 @@ func (q request) work(ctx context.Context) (*outcome, error) {
 		return q.snapshot(ctx)
 	case verbLoad:
 		return q.load(ctx)
+	case verbMend:
+		return q.mend(ctx)
 	case verbDrop:
 		return &outcome{}, q.drop(ctx)
 	default:

@@ -191,7 +191,7 @@ func (p *Printer) problem(x problem) {
 		_ = p.typed("error", x)
 		return
 	}
-	title := x.Title
+	title := text.Calm(x.Title)
 	if x.Step != "" {
 		title = x.Step + ": " + title
 	}

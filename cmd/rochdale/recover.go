@@ -12,12 +12,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"rochdale/appliance"
+	"rochdale/backups"
 	"rochdale/backups/kit"
 	"rochdale/installer"
 )
@@ -158,15 +162,22 @@ func (a *app) openKit(ctx context.Context, file []byte, pages []string) (install
 		return installer.Legacy{}, err
 	}
 	recipient, err := secret.Recipient()
-	return legacyOf(content, recipient), err
+	if err != nil {
+		return installer.Legacy{}, err
+	}
+	return legacyOf(content, recipient)
 }
 
-// legacyOf turns the content of a kit into files of this machine.
-func legacyOf(k kit.Kit, recipient string) installer.Legacy {
+// legacyOf turns the content of a kit into files of this machine. Whoever knows for
+// whom a kit is sealed can make one: it gets no more of the machine than it needs.
+func legacyOf(k kit.Kit, recipient string) (installer.Legacy, error) {
 	l := installer.Legacy{Issued: k.Issued, Serial: k.Serial, Epoch: k.Epoch, Recipient: recipient, Configuration: k.Configuration, Files: map[string][]byte{}}
 	for _, r := range k.Repositories {
 		if r.Name == appliance.BoxRepository {
 			continue // it was on the machine that is lost
+		}
+		if err := belongs(r); err != nil {
+			return installer.Legacy{}, err
 		}
 		at := appliance.Paths{}
 		l.Files[at.RepositoryPassword(r.Name)] = []byte(r.Password + "\n")
@@ -181,8 +192,35 @@ func legacyOf(k kit.Kit, recipient string) installer.Legacy {
 			l.Files[path] = content
 		}
 	}
-	return l
+	return l, nil
 }
+
+// belongs wants a repository of a kit to be of the form that the configuration has them
+// in, to bring only files that are its own, and credentials of one line each.
+func belongs(r kit.Repository) error {
+	one := backups.Repository{Name: r.Name, URL: r.URL, PasswordFile: "/p", Options: r.Options}
+	if err := one.Validate(); err != nil {
+		return err
+	}
+	named := loginFiles(r.Options)
+	for _, path := range sortedKeys(r.Files) {
+		own := strings.HasPrefix(path, appliance.Paths{}.ConfigDir()+"/") || slices.Contains(named, path)
+		if !own || filepath.Clean(path) != path {
+			return appliance.Problem("cli.recover.kit-foreign", nil, "repository", r.Name, "path", path)
+		}
+	}
+	for _, name := range sortedKeys(r.Env) {
+		if !variableForm.MatchString(name) || strings.ContainsFunc(r.Env[name], unicode.IsControl) {
+			return appliance.Problem("cli.recover.kit-value", nil, "repository", r.Name, "name", name)
+		}
+	}
+	if strings.ContainsAny(r.Password, "\r\n\x00") {
+		return appliance.Problem("cli.recover.kit-value", nil, "repository", r.Name, "name", "password")
+	}
+	return nil
+}
+
+var variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // typedPages reads pages from files, or asks for them line by line.
 func (a *app) typedPages(ctx context.Context, files []string) (hand kit.Hand, err error) {

@@ -149,7 +149,11 @@ func throughAKit(t *testing.T, paths appliance.Paths, r backups.Repository, docu
 	if err != nil || content.Repositories[0].ID != "abc" || len(content.Repositories[0].Own.Keys) != 1 {
 		t.Fatalf("%+v, %v", content, err)
 	}
-	return legacyOf(content, p.Recipient)
+	legacy, err := legacyOf(content, p.Recipient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return legacy
 }
 
 func lay(t *testing.T, files map[string]string) {

@@ -93,7 +93,7 @@ func (r resticUnits) Restic(ctx context.Context, c backups.Call) (_ backups.Ende
 	unit := resticPrefix + c.Repository + "-" + id + ".service"
 	out, errs := filepath.Join(r.dir, id+".out"), filepath.Join(r.dir, id+".err")
 	defer func() { err = errors.Join(err, removeAll(out, errs)) }()
-	t := host.Transient{Unit: unit, Properties: resticProperties(c), Name: c.Program, Args: c.Args, Out: out, Err: errs, Env: c.Env}
+	t := host.Transient{Unit: unit, Properties: append(resticProperties(c), runtimeOf(ctx)...), Name: c.Program, Args: c.Args, Out: out, Err: errs, Env: c.Env}
 	if c.PasswordFile != "" {
 		t.Env = append([]string{"RESTIC_PASSWORD_FILE=" + c.PasswordFile}, t.Env...)
 	}
@@ -145,6 +145,20 @@ func resticProperties(c backups.Call) []string {
 		p = append(p, "WorkingDirectory="+c.Dir)
 	}
 	return p
+}
+
+// backstop is how much longer than its caller restic may go on: it ends what is left by
+// a daemon that could not end it itself.
+const backstop = 5 * time.Minute
+
+// runtimeOf bounds a unit when its caller waits for it only so long.
+func runtimeOf(ctx context.Context) []string {
+	end, bounded := ctx.Deadline()
+	if !bounded {
+		return nil
+	}
+	left := max(0, time.Until(end)) + backstop
+	return []string{fmt.Sprintf("RuntimeMaxSec=%d", int64(left.Seconds()))}
 }
 
 func head(path string, most int64) ([]byte, error) {
