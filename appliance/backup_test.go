@@ -444,6 +444,40 @@ func TestRestoreOfAnOlderRelease(t *testing.T) {
 	})
 }
 
+// TestFindSnapshotTellsAll: before a person agrees to a restore, the release that comes
+// with it is told, and what the data had then and have now.
+func TestFindSnapshotTellsAll(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if _, err := apply(d); err != nil {
+			t.Fatal(err)
+		}
+		b.data.set(2, map[string]int64{"orders": 15})
+		b.vault.mu.Lock()
+		first := b.vault.kept["box"][len(b.vault.kept["box"])-1].ID
+		b.vault.mu.Unlock()
+		one, err := d.FindSnapshot(t.Context(), appliance.RestoreRequest{Stack: "delivery", At: first})
+		if err != nil || one.Version != "1.0.0" || one.Now != "1.1.0" || !slices.Equal(one.Facts, []appliance.FactChange{{Name: "orders", Then: 12, Now: 15}}) {
+			t.Errorf("%+v, %v", one, err)
+		}
+		if left, err := filepath.Glob(b.paths.Restored("delivery", "*")); err != nil || len(left) > 0 {
+			t.Errorf("left %v, %v", left, err)
+		}
+		if _, err := d.FindSnapshot(t.Context(), appliance.RestoreRequest{Stack: "nostack"}); !appliance.IsProblem(err, "daemon.no-stack") {
+			t.Error("a stack that is not here:", err)
+		}
+		if err := d.Remove(t.Context(), "delivery", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.FindSnapshot(t.Context(), appliance.RestoreRequest{Stack: "delivery"}); !appliance.IsProblem(err, "daemon.stack-stopped") || appliance.ExitCode(err) != appliance.ExitUsage {
+			t.Error("a stack that is stopped:", err)
+		}
+	})
+}
+
 func TestRestoreThatFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(b *bench)

@@ -104,9 +104,21 @@ func ParseConfig(r io.Reader) (Config, error) {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
 	if err := d.Decode(&c); err != nil {
-		return Config{}, Problem("config.syntax", err, "detail", err).WithCode(ExitUsage)
+		return Config{}, Problem("config.syntax", nil, "detail", yamlInWords(err)).WithCode(ExitUsage)
 	}
 	return c, c.Validate()
+}
+
+// What the YAML reader says names types of this program, which tell nobody anything.
+var (
+	yamlUnknown = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	yamlWrong   = regexp.MustCompile("cannot unmarshal !!\\w+(?: `([^`]*)`)? into \\S+")
+)
+
+func yamlInWords(err error) string {
+	said := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:\n  ")
+	s := yamlUnknown.ReplaceAllString(said, `"$1" is not known here`)
+	return yamlWrong.ReplaceAllString(s, `"$1" is not what belongs here`)
 }
 
 // Encode renders the configuration as it is kept on the disk.

@@ -57,10 +57,14 @@ func (d *Daemon) Drill(ctx context.Context, q DrillRequest, watch func(step.Even
 		one := DrillRequest{Stack: row.Stack, Repository: q.Repository}
 		err = errors.Join(err, d.perform(ctx, exclusiveLane, func() operation { return d.drillOperation(one) }, watch))
 	}
-	if !found {
-		return Problem("daemon.no-stack", nil, "stack", q.Stack).WithCode(ExitUsage)
+	switch {
+	case found:
+		return err
+	case q.Stack == "":
+		return Problem("drill.nothing-runs", nil).WithCode(ExitUsage)
+	default:
+		return d.mustRun(ctx, q.Stack) // it does not, and this says why
 	}
-	return err
 }
 
 // drill is the work of one. Nothing of it outlives the process but the evidence:

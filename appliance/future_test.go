@@ -33,7 +33,7 @@ func TestSnapshotFromTheFuture(t *testing.T) {
 		b.vault.mu.Lock()
 		whole := b.vault.kept["offsite"][2].ID // behind that from the future and the dump
 		b.vault.mu.Unlock()
-		for at, want := range map[string]bool{"": false, "2008-01-01": false, "2030-01-01": false, ahead: true} {
+		for at, want := range map[string]bool{"": false, time.Now().UTC().Format(time.DateOnly): false, ahead: true} {
 			one, err := d.FindSnapshot(t.Context(), appliance.RestoreRequest{Repository: "offsite", At: at})
 			if err != nil || (one.Snapshot == ahead) != want || !want && (one.Made.Before(made.Add(-time.Minute)) || one.Files != whole) {
 				t.Errorf("at %q: %+v, %v", at, one, err)

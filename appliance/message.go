@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -33,6 +35,62 @@ func (m Message) String() string {
 		fmt.Fprintf(&b, " %s=%q", k, m.Args[k])
 	}
 	return b.String()
+}
+
+// messageForm begins a message in the text of an error: an id, and maybe its arguments.
+var messageForm = regexp.MustCompile(`(?m)(?:^|: )([a-z][a-z0-9-]*(?:\.[a-z0-9-]+)+)(?: |:|$)`)
+
+// messagesIn finds the messages in the text of an error, as a journal keeps it: what
+// [Message.String] wrote, the outermost first.
+func messagesIn(s string) (all []Message) {
+	for {
+		at := messageForm.FindStringSubmatchIndex(s)
+		if at == nil {
+			return all
+		}
+		m := Message{ID: s[at[2]:at[3]]}
+		m.Args, s = argsIn(s[at[3]:])
+		all = append(all, m)
+	}
+}
+
+// InWords is a text in which each message, as [Message.String] wrote it, is as render
+// tells it.
+func InWords(s string, render func(Message) string) string {
+	var b strings.Builder
+	for {
+		at := messageForm.FindStringSubmatchIndex(s)
+		if at == nil {
+			return b.String() + s
+		}
+		b.WriteString(s[:at[2]])
+		m := Message{ID: s[at[2]:at[3]]}
+		m.Args, s = argsIn(s[at[3]:])
+		b.WriteString(render(m))
+	}
+}
+
+// argsIn reads ` name="value"` as often as it stands at the beginning.
+func argsIn(s string) (args map[string]string, rest string) {
+	for {
+		name, _, ok := strings.Cut(strings.TrimPrefix(s, " "), "=")
+		if !ok || !strings.HasPrefix(s, " ") || strings.ContainsAny(name, " :\n") {
+			return args, s
+		}
+		quoted, err := strconv.QuotedPrefix(s[len(name)+2:])
+		if err != nil {
+			return args, s
+		}
+		value, err := strconv.Unquote(quoted)
+		if err != nil {
+			return args, s
+		}
+		if args == nil {
+			args = map[string]string{}
+		}
+		args[name] = value
+		s = s[len(name)+2+len(quoted):]
+	}
 }
 
 // Severity is how much a finding matters.

@@ -27,8 +27,11 @@ func (t *transition) ended(ctx context.Context, failed error) error {
 	if t.Kind == KindRestore && !done {
 		err = errors.Join(os.RemoveAll(t.restored()), os.RemoveAll(t.restored()+laidOutFiles))
 	}
-	if t.change.ID == "" {
+	if t.change.ID == "" && !IsProblem(failed, "update.interrupted") {
 		return err // it was refused before it began
+	}
+	if t.change.ID == "" {
+		return errors.Join(err, t.recordInterrupted(ctx, failed))
 	}
 	if !done {
 		return errors.Join(err, t.putBack(ctx, failed))
@@ -36,6 +39,17 @@ func (t *transition) ended(ctx context.Context, failed error) error {
 	t.views.gate(t.Stack, Gate{}) // reconciling points the edge if the plan could not
 	t.routes.poke()
 	return t.close(ctx, Committed)
+}
+
+// recordInterrupted makes a change known that was cut off before anything of it was:
+// whoever asked for it finds it in the history. Nothing is to be put back.
+func (t *transition) recordInterrupted(ctx context.Context, failed error) error {
+	row, ok, err := t.Store.Release(ctx, t.Stack)
+	if err != nil || !ok {
+		return err
+	}
+	t.change = Change{ID: t.ID, Stack: t.Stack, Kind: t.Kind, From: row, To: Release{Stack: t.Stack}, Began: t.Began, Snapshot: t.Snapshot, Reason: reasonOf(failed)}
+	return t.close(ctx, Interrupted)
 }
 
 // close keeps how the change ended, unless that is known.

@@ -11,7 +11,7 @@ type Release struct {
 	Digest     string    `json:"digest"`  // of the bundle, "sha256:..."
 	Version    string    `json:"version"` // a label for people
 	Generation int64     `json:"generation"`
-	Committed  time.Time `json:"committed"`
+	Committed  time.Time `json:"committed,omitzero"`
 	// Stopped is true while the stack is wanted down: its containers were
 	// removed on purpose, its data stays.
 	Stopped bool `json:"stopped,omitempty"`

@@ -5,6 +5,7 @@ package appliance
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,8 +14,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/oklog/ulid/v2"
 
 	"rochdale/appliance/step"
 	"rochdale/backups"
@@ -25,9 +27,10 @@ type RestoreRequest struct {
 	Stack string `json:"stack"`
 	// Repository is where the snapshot is; empty: the box's own.
 	Repository string `json:"repository,omitempty"`
-	// At is the beginning of a snapshot's id, or a time: then it is the newest
-	// snapshot that is not younger. Empty: the newest. One from the future is
-	// taken when it is named by its id, or when there is no other.
+	// At is the beginning of a snapshot's id (4 characters or more), or a time: then it
+	// is the newest snapshot that was made before the end of that minute or day. Empty:
+	// the newest. One from the future is taken when it is named by its id, or when there
+	// is no other.
 	At string `json:"at,omitempty"`
 	// Window is how long visitors may see the maintenance page at most.
 	Window time.Duration `json:"window_ns,omitempty"`
@@ -42,20 +45,59 @@ type Restorable struct {
 	Kind       BackupKind `json:"kind"`
 	// Files is the snapshot that plain files come from; empty when none has them.
 	Files string `json:"files,omitempty"`
+	// Version is the release that ran then and would run again, and Now the one that
+	// runs; only where one snapshot was asked for, and it could be looked into.
+	Version string `json:"version,omitempty"`
+	Now     string `json:"now,omitempty"`
+	// Facts are those that changed since then.
+	Facts []FactChange `json:"facts,omitempty"`
 }
 
-// snapshotTimes are the forms in which a person may write a time.
-func snapshotTimes() []string {
-	return []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02"}
-}
-
-// FindSnapshot tells which snapshot a restore would take.
+// FindSnapshot tells which snapshot a restore would take, and what that changes for
+// the stack that is named. It refuses what [Daemon.Restore] refuses.
 func (d *Daemon) FindSnapshot(ctx context.Context, q RestoreRequest) (Restorable, error) {
 	r, err := d.repository(cmp.Or(q.Repository, BoxRepository))
 	if err != nil {
 		return Restorable{}, err
 	}
-	return d.choose(ctx, r, q.At)
+	if q.Stack == "" {
+		return d.choose(ctx, r, q.At)
+	}
+	if err := d.mustRun(ctx, q.Stack); err != nil {
+		return Restorable{}, err
+	}
+	one, err := d.choose(ctx, r, q.At)
+	if err != nil {
+		return one, err
+	}
+	return d.withEvidence(ctx, r, q.Stack, one)
+}
+
+// withEvidence adds what a snapshot says of a stack, held against what is so now. What
+// can not be measured, as when the stack is what is to be repaired, is left out.
+func (d *Daemon) withEvidence(ctx context.Context, r backups.Repository, stack string, one Restorable) (Restorable, error) {
+	by := d.Paths.Restored(stack, "look-"+ulid.MustNew(ulid.Now(), rand.Reader).String())
+	m, err := d.manifestOf(ctx, r, one, by)
+	if err != nil {
+		return one, err
+	}
+	then, ok := m.Stacks[stack]
+	if !ok {
+		return one, Problem("restore.no-stack", nil, "stack", stack, "made", m.Made.Format(time.RFC3339)).WithCode(ExitUsage)
+	}
+	row, _, err := d.Store.Release(ctx, stack)
+	if err != nil {
+		return one, err
+	}
+	one.Version, one.Now = then.Release.Version, row.Version
+	now, err := d.factsNow(ctx, row)
+	if ctx.Err() != nil {
+		return one, context.Cause(ctx)
+	}
+	if err == nil {
+		one.Facts = changedFacts(then.Data.Facts, now)
+	}
+	return one, nil
 }
 
 // Snapshots lists what can be restored from a repository, the newest first and those
@@ -115,22 +157,11 @@ func (d *Daemon) choose(ctx context.Context, r backups.Repository, at string) (R
 	if err != nil {
 		return Restorable{}, err
 	}
-	i := slices.IndexFunc(all, matching(at))
-	if i < 0 {
-		return Restorable{}, Problem("restore.no-snapshot", nil, "repository", r.Name, "at", cmp.Or(at, "-"), "count", len(all)).WithCode(ExitUsage)
+	one, ok, err := chosen(all, at, time.Now())
+	if err == nil && !ok {
+		err = Problem("restore.no-snapshot", nil, "repository", r.Name, "at", cmp.Or(at, "-"), "count", len(all)).WithCode(ExitUsage)
 	}
-	return all[i], nil
-}
-
-// matching tells whether a snapshot is what a person wrote; the first one of a
-// list as [Daemon.restorables] gives it is meant.
-func matching(at string) func(Restorable) bool {
-	for _, form := range snapshotTimes() {
-		if t, err := time.Parse(form, at); err == nil {
-			return func(s Restorable) bool { return !s.Made.After(t) }
-		}
-	}
-	return func(s Restorable) bool { return strings.HasPrefix(s.Snapshot, at) }
+	return one, err
 }
 
 // Restore takes a stack to the data of a snapshot, and to the release that ran
@@ -139,7 +170,11 @@ func (d *Daemon) Restore(ctx context.Context, q RestoreRequest, watch func(step.
 	if err := d.mustRun(ctx, q.Stack); err != nil {
 		return Change{}, err
 	}
-	chosen, err := d.FindSnapshot(ctx, q)
+	r, err := d.repository(cmp.Or(q.Repository, BoxRepository))
+	if err != nil {
+		return Change{}, err
+	}
+	chosen, err := d.choose(ctx, r, q.At)
 	if err != nil {
 		return Change{}, err
 	}
@@ -259,7 +294,7 @@ func (d *Daemon) layOutFiles(ctx context.Context, r backups.Repository, l layout
 		if l.Files, err = d.filesWith(ctx, r, l); err != nil || l.Files == "" {
 			return err
 		}
-		m, err := d.manifestOf(ctx, r, l.Files, l.Into+laidOutFiles)
+		m, err := d.manifestOf(ctx, r, Restorable{Snapshot: l.Files, Kind: BackupFull}, l.Into+laidOutFiles)
 		if err != nil {
 			return err
 		}
@@ -296,16 +331,17 @@ func (d *Daemon) filesWith(ctx context.Context, r backups.Repository, l layout) 
 }
 
 // manifestOf reads what a snapshot holds, by way of a folder that it leaves gone.
-func (d *Daemon) manifestOf(ctx context.Context, r backups.Repository, snapshot, by string) (m BackupManifest, err error) {
+func (d *Daemon) manifestOf(ctx context.Context, r backups.Repository, s Restorable, by string) (m BackupManifest, err error) {
 	if err := d.files.MkdirAll(by, rootOnly()); err != nil {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(by)) }()
-	stages := filepath.Join(d.Paths.Backups(), "stage")
-	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: snapshot, Target: by, Include: []string{stages}}); err != nil {
+	// The databases lie beside it, and are not needed.
+	only := filepath.Join(d.Paths.Stage(s.Kind), manifestName)
+	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: s.Snapshot, Target: by, Include: []string{only}}); err != nil {
 		return m, readable(err)
 	}
-	return readManifest(by, stages)
+	return readManifest(by, filepath.Join(d.Paths.Backups(), "stage"))
 }
 
 // maxManifest bounds what is read of a manifest, in bytes.

@@ -43,29 +43,39 @@ func (d *Daemon) WouldLose(ctx context.Context, stack string) (Loss, error) {
 	if err != nil {
 		return Loss{}, err
 	}
-	b, err := d.openBundle(ctx, row)
+	now, err := d.factsNow(ctx, row)
 	if err != nil {
 		return Loss{}, err
+	}
+	return Loss{Schema: 1, Stack: stack, From: row, To: last.From, Since: last.Ended, Facts: changedFacts(last.Facts, now)}, nil
+}
+
+// factsNow measures the facts of the release that runs.
+func (d *Daemon) factsNow(ctx context.Context, row Release) (map[string]int64, error) {
+	b, err := d.openBundle(ctx, row)
+	if err != nil {
+		return nil, err
 	}
 	c, err := d.crew(ctx, row, b)
 	if err != nil {
-		return Loss{}, err
+		return nil, err
 	}
 	place, err := d.dataPlace(ctx, c)
 	if err != nil {
-		return Loss{}, err
+		return nil, err
 	}
-	now, err := d.Data.Facts(ctx, place, factsFor(c, "update"))
-	if err != nil {
-		return Loss{}, err
-	}
-	l := Loss{Schema: 1, Stack: stack, From: row, To: last.From, Since: last.Ended, Facts: []FactChange{}}
+	return d.Data.Facts(ctx, place, factsFor(c, "update"))
+}
+
+// changedFacts are those that are known at both times, and differ.
+func changedFacts(then, now map[string]int64) []FactChange {
+	changed := []FactChange{}
 	for _, name := range slices.Sorted(maps.Keys(now)) {
-		if then, known := last.Facts[name]; known && then != now[name] {
-			l.Facts = append(l.Facts, FactChange{name, then, now[name]})
+		if before, known := then[name]; known && before != now[name] {
+			changed = append(changed, FactChange{name, before, now[name]})
 		}
 	}
-	return l, nil
+	return changed
 }
 
 // returnable is the change that a way back would undo.

@@ -202,10 +202,15 @@ func JobEnd(events []step.Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	if last := events[len(events)-1]; last.Error != "" {
-		return Problem("daemon.job-failed", errors.New(last.Error), "job", last.Job, "detail", last.Error)
+	last := events[len(events)-1]
+	if last.Error == "" {
+		return nil
 	}
-	return nil
+	e := Problem("daemon.job-failed", errors.New(last.Error), "job", last.Job)
+	for _, m := range messagesIn(last.Error) {
+		e.Places = append(e.Places, Place{Message: m})
+	}
+	return e
 }
 
 // resume starts the operations again that a crash, a kill or a restart of the

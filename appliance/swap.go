@@ -37,8 +37,11 @@ func (d *Daemon) mustRun(ctx context.Context, stack string) error {
 	if err != nil {
 		return err
 	}
-	if !ok || row.Stopped {
+	switch {
+	case !ok:
 		return Problem("daemon.no-stack", nil, "stack", stack).WithCode(ExitUsage)
+	case row.Stopped:
+		return Problem("daemon.stack-stopped", nil, "stack", stack).WithCode(ExitUsage)
 	}
 	return nil
 }

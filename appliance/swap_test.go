@@ -375,7 +375,7 @@ func TestRemove(t *testing.T) {
 		if err != nil || !s.Healthy || s.Stacks[0].State != appliance.StateStopped {
 			t.Errorf("%+v %v", s, err)
 		}
-		if err := d.Restart(t.Context(), "delivery", nil); !appliance.IsProblem(err, "daemon.no-stack") {
+		if err := d.Restart(t.Context(), "delivery", nil); !appliance.IsProblem(err, "daemon.stack-stopped") {
 			t.Error(err)
 		}
 		r, err := b.apply(nil)

@@ -14,10 +14,12 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -42,7 +44,17 @@ type Problem struct {
 }
 
 // Error is for logs; people get the text of the catalogues.
-func (p *Problem) Error() string { return fmt.Sprintf("%s %v: %v", p.ID, p.Args, p.Err) }
+func (p *Problem) Error() string {
+	var b strings.Builder
+	b.WriteString(p.ID)
+	for _, k := range slices.Sorted(maps.Keys(p.Args)) {
+		fmt.Fprintf(&b, " %s=%q", k, p.Args[k])
+	}
+	if p.Err != nil {
+		fmt.Fprintf(&b, ": %v", p.Err)
+	}
+	return b.String()
+}
 
 // Unwrap gives the cause.
 func (p *Problem) Unwrap() error { return p.Err }

@@ -4,6 +4,7 @@ package api_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type daemon struct {
 	// hold keeps a streaming verb busy after its first event.
 	hold chan struct{}
 	left chan error
+	plan string // of the events that it tells
 }
 
 func (d *daemon) did(format string, args ...any) error {
@@ -62,7 +64,7 @@ func (d *daemon) WatchJob(ctx context.Context, job string, watch func(step.Event
 }
 
 func (d *daemon) stream(ctx context.Context, what string, watch func(step.Event)) error {
-	watch(step.Event{Job: "j1", Plan: "p", Step: "one", Kind: step.Started})
+	watch(step.Event{Job: "j1", Plan: cmp.Or(d.plan, "p"), Step: "one", Kind: step.Started})
 	if d.hold != nil {
 		select {
 		case <-d.hold:
@@ -208,11 +210,49 @@ func TestAskerLeaves(t *testing.T) {
 	c, _ := serve(t, d)
 	ctx, leave := context.WithCancel(t.Context())
 	err := c.Restart(ctx, "delivery", func(step.Event) { leave() })
-	if !errors.Is(err, context.Canceled) {
+	if !appliance.IsProblem(err, "daemon.left") || appliance.ExitCode(err) != appliance.ExitInterrupted {
 		t.Error(err)
 	}
 	if err := <-d.left; !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// TestLeavingIsNotStopping: with Ctrl-C a person hears that the daemon goes on with
+// what it has begun, as which job, and what undoes it, if anything does.
+func TestLeavingIsNotStopping(t *testing.T) {
+	update := func(ctx context.Context, c *api.Client, watch func(step.Event)) error {
+		_, err := c.Update(ctx, appliance.UpdateRequest{Stack: "delivery"}, watch)
+		return err
+	}
+	restore := func(ctx context.Context, c *api.Client, watch func(step.Event)) error {
+		_, err := c.Restore(ctx, appliance.RestoreRequest{Stack: "delivery"}, watch)
+		return err
+	}
+	rollback := func(ctx context.Context, c *api.Client, watch func(step.Event)) error {
+		_, err := c.Rollback(ctx, appliance.RollbackRequest{Stack: "delivery"}, watch)
+		return err
+	}
+	for name, test := range map[string]struct {
+		plan, id string
+		order    func(context.Context, *api.Client, func(step.Event)) error
+	}{
+		"an update":              {"stack-update", "daemon.left-change", update},
+		"the copy before one":    {"backup-dump", "daemon.left-early", update},
+		"a restore":              {"stack-restore", "daemon.left-change", restore},
+		"a way back has no undo": {"stack-rollback", "daemon.left", rollback},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &daemon{hold: make(chan struct{}), left: make(chan error, 1), plan: test.plan}
+			c, _ := serve(t, d)
+			ctx, leave := context.WithCancel(t.Context())
+			err := test.order(ctx, c, func(step.Event) { leave() })
+			var told *appliance.Error
+			if !errors.As(err, &told) || told.ID != test.id || told.Args["job"] != "j1" || told.Code != appliance.ExitInterrupted {
+				t.Error(err)
+			}
+			<-d.left
+		})
 	}
 }
 
@@ -228,7 +268,7 @@ func TestDaemonEnds(t *testing.T) {
 	over := make(chan error, 1)
 	go func() { over <- api.Serve(ctx, l, d, slog.New(slog.DiscardHandler)) }()
 	err = api.NewClient(path).Restart(t.Context(), "delivery", func(step.Event) { stop() })
-	if !appliance.IsProblem(err, "daemon.stopping") && !appliance.IsProblem(err, "daemon.cut-off") {
+	if !appliance.IsProblem(err, "daemon.stopping") && !appliance.IsProblem(err, "daemon.cut-off") || appliance.ExitCode(err) != appliance.ExitCheckFailed {
 		t.Error(err)
 	}
 	if err := <-over; err != nil {

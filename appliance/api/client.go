@@ -119,6 +119,7 @@ func tell[Out any](ctx context.Context, c *Client, what call, h hear) (result Ou
 		return result, err
 	}
 	defer resp.Body.Close()
+	var last step.Event
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, maxAnswer)
 	for lines.Scan() {
@@ -129,14 +130,45 @@ func tell[Out any](ctx context.Context, c *Client, what call, h hear) (result Ou
 		if l.Done {
 			return l.end()
 		}
+		if l.Event != nil {
+			last = *l.Event
+		}
 		if err := h.take(l.Event, l.Text); err != nil {
 			return result, err
 		}
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil && h.event != nil:
+		return result, what.left(last)
+	case ctx.Err() != nil:
 		return result, context.Cause(ctx)
 	}
 	return result, c.cut(lines.Err())
+}
+
+// left is what whoever ends a command is told whose order the daemon has: with the
+// command only the watching ends. last is the newest event that was heard of.
+func (what call) left(last step.Event) error {
+	id, undo := "daemon.left", map[string]bool{"stack-update": true, "stack-restore": true}
+	switch {
+	case last.Job == "", what.verb == "update.apply" && last.Plan != "stack-update":
+		id = "daemon.left-early" // it may not have begun, and then it will not
+	case undo[last.Plan]:
+		id = "daemon.left-change"
+	}
+	return appliance.Problem(id, nil, "job", last.Job, "stack", what.stack()).WithCode(appliance.ExitInterrupted)
+}
+
+// stack is the one that the order is about, or "".
+func (what call) stack() string {
+	switch r := what.body.(type) {
+	case appliance.UpdateRequest:
+		return r.Stack
+	case appliance.RestoreRequest:
+		return r.Stack
+	default:
+		return ""
+	}
 }
 
 func (l line[Out]) end() (result Out, err error) {

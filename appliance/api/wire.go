@@ -80,7 +80,7 @@ func pack(err error) *fault {
 			f.Detail = known.Err.Error()
 		}
 	case errors.Is(err, context.Canceled):
-		f.ID, f.Args, f.Code = "daemon.stopping", nil, appliance.ExitInterrupted
+		f.ID, f.Args, f.Code = "daemon.stopping", nil, appliance.ExitCheckFailed
 	}
 	var inStep *step.Error
 	if errors.As(err, &inStep) {

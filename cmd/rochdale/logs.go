@@ -6,7 +6,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -58,6 +60,9 @@ func (a *app) logs(ctx context.Context, name string, o logOptions) error {
 	if o.lines < 0 {
 		return usage("cli.logs.lines", "lines", o.lines)
 	}
+	if err := a.there(); appliance.IsProblem(err, "cli.needs-root") {
+		return err
+	}
 	switch name {
 	case "":
 		return a.journal(ctx, o, since, "rochdale.service", "rochdale-edge.service")
@@ -104,7 +109,7 @@ func (w *calmWriter) Write(p []byte) (int, error) {
 
 // journal lets journalctl print. With --json its own JSON lines are passed on.
 func (a *app) journal(ctx context.Context, o logOptions, since time.Time, units ...string) error {
-	args := []string{"--no-pager", "--quiet", "--lines=" + strconv.Itoa(o.lines)}
+	args := []string{"--no-pager", "--quiet", "--lines=" + journalLines(o, since)}
 	for _, u := range units {
 		args = append(args, "--unit="+u)
 	}
@@ -119,9 +124,51 @@ func (a *app) journal(ctx context.Context, o logOptions, since time.Time, units 
 	} else {
 		args = append(args, "--output=short-iso")
 	}
-	_, err := host.Exec{}.Run(ctx, host.Command{Name: "journalctl", Args: args, Stdout: a.streams.Out})
+	var last *lastLines
+	out := a.streams.Out
+	if !since.IsZero() && !o.follow && o.lines > 0 {
+		last = &lastLines{keep: o.lines}
+		out = last
+	}
+	_, err := host.Exec{}.Run(ctx, host.Command{Name: "journalctl", Args: args, Stdout: out})
+	if last != nil {
+		_, printErr := a.streams.Out.Write(last.bytes())
+		err = errors.Join(err, printErr)
+	}
 	return err
 }
+
+// journalLines is what journalctl is told of how many lines are wanted. With a time to
+// begin at it counts from there, and we want the last ones: then it gives all.
+func journalLines(o logOptions, since time.Time) string {
+	if !since.IsZero() {
+		return "all"
+	}
+	return strconv.Itoa(o.lines)
+}
+
+// lastLines keeps the last lines of what is written to it.
+type lastLines struct {
+	keep  int
+	lines [][]byte // each with its end, but maybe the last one
+}
+
+// Write implements [io.Writer].
+func (l *lastLines) Write(p []byte) (int, error) {
+	for line := range bytes.Lines(p) {
+		if n := len(l.lines); n > 0 && !bytes.HasSuffix(l.lines[n-1], []byte("\n")) {
+			l.lines[n-1] = append(l.lines[n-1], line...)
+			continue
+		}
+		l.lines = append(l.lines, bytes.Clone(line))
+		if len(l.lines) > 2*l.keep {
+			l.lines = slices.Clone(l.lines[len(l.lines)-l.keep:])
+		}
+	}
+	return len(p), nil
+}
+
+func (l *lastLines) bytes() []byte { return bytes.Join(l.lines[max(0, len(l.lines)-l.keep):], nil) }
 
 // sinceTime reads "90m" as that long before now, and a date or a time as what it
 // says, in the zone of this machine.

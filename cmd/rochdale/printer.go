@@ -28,6 +28,7 @@ type Printer struct {
 	quiet    bool
 	colour   bool
 	rewrite  bool   // lines may be rewritten
+	begun    bool   // the line of a step that runs has no end yet
 	dots     string // after the title of a step that runs
 }
 
@@ -131,6 +132,7 @@ func (p *Printer) Event(e step.Event) {
 	case p.quiet || e.Kind == step.Ended:
 	case e.Kind == step.Started:
 		fmt.Fprintf(p.err, "%s ", p.head(e))
+		p.begun = true
 	case e.Kind == step.Noted:
 		p.note(e)
 	default:
@@ -159,6 +161,7 @@ func (p *Printer) note(e step.Event) {
 }
 
 func (p *Printer) finished(e step.Event) {
+	p.begun = false
 	head := p.head(e) + " "
 	switch {
 	case p.rewrite:
@@ -195,7 +198,14 @@ func (p *Printer) problem(x problem) {
 	if x.Step != "" {
 		title = x.Step + ": " + title
 	}
-	fmt.Fprintln(p.err, p.paint(red, p.app.t("cli.word.error"))+" "+title)
+	if p.begun {
+		fmt.Fprintln(p.err)
+	}
+	word := p.paint(red, p.app.t("cli.word.error"))
+	if x.Code == appliance.ExitInterrupted { // a person wanted it so
+		word = p.paint(blue, p.app.t("cli.severity.notice"))
+	}
+	fmt.Fprintln(p.err, word+" "+title)
 	for _, item := range x.Items {
 		fmt.Fprintln(p.err, "  "+item.line())
 	}

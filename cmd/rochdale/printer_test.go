@@ -130,6 +130,7 @@ func exampleEvents() []step.Event {
 func TestDescribe(t *testing.T) {
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
+	left := appliance.Problem("daemon.left", nil, "job", "01JOB").WithCode(appliance.ExitInterrupted)
 	cases := []struct {
 		name string
 		ctx  context.Context
@@ -144,6 +145,10 @@ func TestDescribe(t *testing.T) {
 		{"an unknown stack", t.Context(), &bundle.Refused{ID: "stack.bundle.unknown"}, "stack.bundle.unknown", 2},
 		{"a damaged bundle", t.Context(), &bundle.Refused{ID: "stack.bundle.digest"}, "stack.bundle.digest", 12},
 		{"Ctrl-C", cancelled, &step.Error{Plan: "p", Step: "s", Err: context.Canceled}, "cli.interrupted", 130},
+		{"Ctrl-C that a program got too", cancelled, &step.Error{Plan: "install", Step: "packages", Err: appliance.Problem("apt.failed", &host.ExitError{Name: "apt-get", Code: -1})}, "cli.interrupted", 130},
+		{"Ctrl-C while the daemon works for an installation", cancelled, &step.Error{Plan: "install", Step: "stack", Err: left}, "cli.interrupted", 130},
+		{"Ctrl-C while the daemon works", cancelled, left, "daemon.left", 130},
+		{"what the daemon says ended before Ctrl-C", cancelled, &step.Error{Plan: "stack-update", Step: "s", Err: appliance.Problem("update.put-back", nil)}, "update.put-back", 12},
 		{"a time limit of ours is no Ctrl-C", t.Context(), context.DeadlineExceeded, "cli.unexpected", 1},
 		{"anything else", t.Context(), io.ErrUnexpectedEOF, "cli.unexpected", 1},
 		{"said already", t.Context(), exit(3), "", 3},
@@ -156,6 +161,37 @@ func TestDescribe(t *testing.T) {
 				t.Errorf("got %s and exit code %d, want %s and %d", got.ID, got.Code, test.id, test.code)
 			}
 		})
+	}
+}
+
+// TestRunItAgain: a failure says so only where what is finished is not done twice.
+func TestRunItAgain(t *testing.T) {
+	a, _ := testApp(false, nil)
+	for plan, want := range map[string]bool{
+		"install": true, "recover": true, "stack-start": true,
+		"backup-full": false, "backup-dump": false, "backup-check": false, "backup-drill": false, "stack-update": false, "stack-restore": false,
+	} {
+		err := &step.Error{Plan: plan, Step: "s", Err: appliance.Problem("backup.replaced", nil)}
+		if got := a.describe(t.Context(), err).again; got != want {
+			t.Errorf("%s: %v", plan, got)
+		}
+	}
+}
+
+// TestLeavingReadsWell: the line of the step has an end, and nothing calls it an error.
+func TestLeavingReadsWell(t *testing.T) {
+	a, out := testApp(false, nil, "--lang", "en")
+	a.printer.Event(step.Event{Job: "01JOB", Plan: "stack-restore", Step: "fetch", Index: 1, Total: 9, Kind: step.Started})
+	left := appliance.Problem("daemon.left-change", nil, "job", "01JOB", "stack", "delivery").WithCode(appliance.ExitInterrupted)
+	a.printer.problem(a.describe(t.Context(), left))
+	got := out.String()
+	for _, want := range []string{"... \nNote: You do not watch any more; it goes on\n", "rochdale job show 01JOB", "rochdale update rollback delivery"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+	if strings.Contains(got, "Error:") || strings.Contains(got, "again") {
+		t.Error(got)
 	}
 }
 

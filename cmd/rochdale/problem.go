@@ -65,7 +65,7 @@ func (a *app) describe(ctx context.Context, err error) problem {
 	p := a.explain(ctx, err)
 	var inStep *step.Error
 	if errors.As(err, &inStep) {
-		p.again, p.Step = goesOn(inStep.Plan), a.stepTitle(inStep.Plan, inStep.Step)
+		p.again, p.Step = goesOn(inStep.Plan) && p.Code != appliance.ExitInterrupted, a.stepTitle(inStep.Plan, inStep.Step)
 	}
 	var l logged
 	if errors.As(err, &l) {
@@ -75,9 +75,10 @@ func (a *app) describe(ctx context.Context, err error) problem {
 }
 
 // goesOn tells whether a plan that failed is gone on with when it is run again. A
-// change of a stack was put back: then there is nothing left to go on with.
+// change of a stack was put back, and what is done with backups begins anew: then there
+// is nothing to go on with.
 func goesOn(plan string) bool {
-	return !slices.Contains([]string{"stack-update", "stack-rollback", "stack-restore"}, plan)
+	return !strings.HasPrefix(plan, "backup-") && !slices.Contains([]string{"stack-update", "stack-rollback", "stack-restore"}, plan)
 }
 
 func (a *app) explain(ctx context.Context, err error) problem {
@@ -87,7 +88,7 @@ func (a *app) explain(ctx context.Context, err error) problem {
 	var refused *bundle.Refused
 	var backup *backups.Problem
 	switch {
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+	case ctx.Err() != nil && ownWork(err):
 		return a.render(appliance.Problem("cli.interrupted", nil).WithCode(appliance.ExitInterrupted))
 	case errors.As(err, &known):
 		return a.render(known)
@@ -101,6 +102,9 @@ func (a *app) explain(ctx context.Context, err error) problem {
 		return a.render(e)
 	case errors.As(err, &backup):
 		e := &appliance.Error{Message: appliance.Message{ID: backup.ID, Args: backup.Args}, Code: appliance.ExitCheckFailed, Err: backup.Err}
+		if backup.ID == "kit.split" || backup.ID == "kit.pages-twice" { // mistakes in what was typed
+			e.Code = appliance.ExitUsage
+		}
 		return a.render(e)
 	case errors.As(err, &program):
 		e := appliance.Problem("cli.program-failed", err, "program", program.Name, "code", program.Code)
@@ -110,14 +114,29 @@ func (a *app) explain(ctx context.Context, err error) problem {
 	}
 }
 
+// ownWork tells whether an error is of what this process did itself: then Ctrl-C has
+// stopped it, whatever the programs say that got the signal too. What the daemon was
+// asked to do goes on, and has words of its own.
+func ownWork(err error) bool {
+	var inStep *step.Error
+	if errors.As(err, &inStep) {
+		return !strings.HasPrefix(inStep.Plan, "stack-") && !strings.HasPrefix(inStep.Plan, "backup-")
+	}
+	var known *appliance.Error
+	return !errors.As(err, &known) || known.Code != appliance.ExitInterrupted
+}
+
 // unknownStack is a mistake in what was typed, not in a bundle.
 const unknownStack = "stack.bundle.unknown"
 
 func (a *app) render(e *appliance.Error) problem {
 	r := a.texts.Render(a.lang, e.Message)
 	p := problem{ID: e.ID, Title: r.Title, Why: r.Why, Fix: r.Fix, Code: appliance.ExitCode(e)}
+	if e.ID == "daemon.job-failed" { // its places were read from a text
+		e.Places = slices.DeleteFunc(slices.Clone(e.Places), func(x appliance.Place) bool { return !a.texts.Has(x.ID) })
+	}
 	if e.Err != nil && len(e.Places) == 0 { // else it says the same once more
-		p.Detail = e.Err.Error()
+		p.Detail = appliance.InWords(e.Err.Error(), a.titleOf)
 	}
 	for _, one := range e.Places {
 		r := a.texts.Render(a.lang, one.Message)
@@ -125,6 +144,9 @@ func (a *app) render(e *appliance.Error) problem {
 	}
 	return p
 }
+
+// titleOf is a message in one line; one that is not known stays as it is.
+func (a *app) titleOf(m appliance.Message) string { return a.texts.Render(a.lang, m).Title }
 
 // item is one of many problems of a document.
 type item struct {

@@ -5,14 +5,17 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+
+	"rochdale/appliance"
 )
 
-// confirm asks a yes-or-no question (a message id). --yes answers it; where
-// nobody can answer, it is an error that names --yes. Anything but a clear yes
-// is a no.
+// confirm asks a yes-or-no question (a message id) until it has one of both. --yes
+// answers it; where nobody can answer, it is an error that names --yes. Enter alone, and
+// Ctrl-D, are a no.
 func (a *app) confirm(ctx context.Context, id string, pairs ...any) (bool, error) {
 	if a.flags.Yes {
 		return true, nil
@@ -20,12 +23,21 @@ func (a *app) confirm(ctx context.Context, id string, pairs ...any) (bool, error
 	if !a.asks() {
 		return false, usage("cli.needs-yes")
 	}
-	answer, err := a.ask(ctx, a.t(id, pairs...)+" "+a.t("cli.yes-or-no")+" ")
-	if err != nil {
-		return false, err
+	question := a.t(id, pairs...) + " "
+	for {
+		answer, err := a.ask(ctx, question+a.t("cli.yes-or-no")+" ")
+		answer = " " + strings.Trim(strings.ToLower(answer), " .,!") + " "
+		switch {
+		case appliance.IsProblem(err, "cli.no-answer"), err == nil && (answer == "  " || strings.Contains(a.t("cli.no-words"), answer)):
+			a.printer.Note("cli.plan.stopped")
+			return false, nil
+		case err != nil:
+			return false, err
+		case strings.Contains(a.t("cli.yes-words"), answer):
+			return true, nil
+		}
+		question = ""
 	}
-	answer = strings.ToLower(answer)
-	return answer != "" && strings.Contains(a.t("cli.yes-words"), " "+answer+" "), nil
 }
 
 // asks tells whether there is a person to ask.
@@ -53,6 +65,10 @@ func (a *app) ask(ctx context.Context, question string) (string, error) {
 	}()
 	select {
 	case l := <-got:
+		if errors.Is(l.err, io.EOF) { // Ctrl-D
+			fmt.Fprintln(a.streams.Err)
+			return "", usage("cli.no-answer")
+		}
 		return l.text, l.err
 	case <-ctx.Done():
 		return "", context.Cause(ctx)

@@ -52,6 +52,9 @@ func (a *app) checkPages(ctx context.Context, page string) error {
 	if s.Pages[n-1].Next == 0 {
 		return appliance.Problem("kit.codes-used-up", nil, "page", n)
 	}
+	if a.flags.NoInput {
+		return usage("cli.recovery.needs-code", "page", n)
+	}
 	code, err := a.ask(ctx, a.t("cli.recovery.ask-code", "page", n, "number", s.Pages[n-1].Next)+" ")
 	if err != nil {
 		return err

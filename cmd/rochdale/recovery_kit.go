@@ -4,14 +4,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"rochdale/appliance"
 	"rochdale/appliance/host"
 )
 
@@ -48,13 +52,16 @@ func (a *app) recoveryKit(ctx context.Context, to string) error {
 	if err != nil {
 		return err
 	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return badOutput(path, fmt.Errorf("%s: %w", path, syscall.EISDIR))
+	}
 	k, err := a.daemonClient().RecoveryKit(ctx)
 	if err != nil {
 		return err
 	}
 	private := host.Attr{Mode: 0o600, UID: os.Geteuid(), GID: os.Getegid()}
 	if err := host.NewFiles().Write(path, k.File, private); err != nil {
-		return err
+		return badOutput(path, err)
 	}
 	if err := a.daemonClient().KitCopied(ctx, k.Serial); err != nil {
 		return err
@@ -64,4 +71,15 @@ func (a *app) recoveryKit(ctx context.Context, to string) error {
 		fmt.Fprintln(w, a.t("cli.recovery.kit", "file", path, "issued", k.Issued.UTC().Format(minute), "need", k.Need, "of", k.Of))
 	})
 	return nil
+}
+
+// badOutput tells a place that can not be written to, because there is no such folder or
+// something else is there, from all else that goes wrong with a disk.
+func badOutput(path string, err error) error {
+	for _, typed := range []error{fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, syscall.EISDIR, syscall.ENOTDIR} {
+		if errors.Is(err, typed) {
+			return appliance.Problem("cli.recovery.bad-output", err, "path", path).WithCode(appliance.ExitUsage)
+		}
+	}
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,8 +100,11 @@ func (a *app) putOnPaper(p kit.Printing, s appliance.RecoveryState, o printOptio
 		return nil, err
 	}
 	private := host.Attr{Mode: 0o700, UID: os.Geteuid(), GID: os.Getegid()}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return nil, badOutput(dir, fmt.Errorf("%s: %w", dir, syscall.ENOTDIR))
+	}
 	if err := host.NewFiles().MkdirAll(dir, private); err != nil {
-		return nil, err
+		return nil, badOutput(dir, err)
 	}
 	private.Mode = 0o600
 	for _, paper := range p.Papers {

@@ -48,7 +48,12 @@ func (a *app) restore(ctx context.Context, args []string, r appliance.RestoreReq
 	if !a.flags.JSON && !a.flags.Quiet {
 		a.writeFound(a.streams.Err, r.Stack, found)
 	}
-	if agreed, err := a.confirm(ctx, "cli.restore.confirm", "stack", r.Stack, "made", found.Made.UTC().Format(minute)); err != nil || !agreed {
+	question := []any{"stack", r.Stack, "made", found.Made.UTC().Format(minute), "version", found.Version}
+	id := "cli.restore.confirm"
+	if otherRelease(found) {
+		id = "cli.restore.confirm-release"
+	}
+	if agreed, err := a.confirm(ctx, id, question...); err != nil || !agreed {
 		return err
 	}
 	r.At = found.Snapshot // what was shown is what is taken
@@ -63,7 +68,18 @@ func (a *app) restore(ctx context.Context, args []string, r appliance.RestoreReq
 func (a *app) writeFound(w io.Writer, stack string, found appliance.Restorable) {
 	fmt.Fprintln(w, a.t("cli.restore.from", "stack", stack, "snapshot", cut(found.Snapshot, 8), "repository", found.Repository,
 		"made", found.Made.UTC().Format(minute), "age", time.Since(found.Made).Round(time.Minute)))
+	if otherRelease(found) {
+		fmt.Fprintln(w, a.t("cli.restore.release", "stack", stack, "version", found.Version, "now", found.Now))
+	}
+	for _, f := range found.Facts {
+		fmt.Fprintln(w, "  "+a.t("cli.rollback.fact", "fact", f.Name, "then", f.Then, "now", f.Now))
+	}
 	if found.Files == "" {
 		fmt.Fprintln(w, a.t("cli.restore.no-files"))
 	}
+}
+
+// otherRelease tells whether the release changes with the data.
+func otherRelease(found appliance.Restorable) bool {
+	return found.Version != "" && found.Now != "" && found.Version != found.Now
 }

@@ -181,6 +181,10 @@ func (exampleDaemon) Jobs(context.Context, int) ([]appliance.Job, error) {
 }
 
 func (exampleDaemon) WatchJob(_ context.Context, job string, watch func(step.Event)) error {
+	if job == "01FAILED" {
+		why := &step.Error{Plan: "stack-restore", Step: "fetch", Err: appliance.Problem("update.interrupted", nil, "stack", "delivery")}
+		return appliance.JobEnd([]step.Event{{Job: job, Plan: "stack-restore", Kind: step.Ended, Error: why.Error()}})
+	}
 	if job != "01RUNS" {
 		return appliance.Problem("daemon.no-job", nil, "job", job).WithCode(appliance.ExitUsage)
 	}

@@ -78,7 +78,13 @@ func (exampleDaemon) FindSnapshot(_ context.Context, r appliance.RestoreRequest)
 	if r.At == "1999-01-01" {
 		return appliance.Restorable{}, appliance.Problem("restore.no-snapshot", nil, "repository", "box", "at", r.At, "count", 1).WithCode(appliance.ExitUsage)
 	}
-	return exampleSnapshot(), nil
+	if r.Stack != "delivery" {
+		return appliance.Restorable{}, appliance.Problem("daemon.no-stack", nil, "stack", r.Stack).WithCode(appliance.ExitUsage)
+	}
+	one := exampleSnapshot()
+	one.Version, one.Now = "1.3.0", "1.4.0"
+	one.Facts = []appliance.FactChange{{Name: "orders", Then: 12, Now: 15}}
+	return one, nil
 }
 
 func (exampleDaemon) Restore(context.Context, appliance.RestoreRequest, func(step.Event)) (appliance.Change, error) {

@@ -118,11 +118,14 @@ func TestConfirm(t *testing.T) {
 		flags             globalFlags
 		want              bool
 		code              int
+		says              string
 	}{
 		{name: "yes", typed: "yes\n", terminal: true, want: true},
-		{name: "no", typed: "no\n", terminal: true},
+		{name: "no", typed: "no\n", terminal: true, says: "Nothing was changed."},
+		{name: "Ctrl-D is a no", terminal: true, says: "Nothing was changed."},
 		{name: "only Enter is a no", typed: "\n", terminal: true},
-		{name: "part of a word is a no", typed: "ye\n", terminal: true},
+		{name: "part of a word is asked again", typed: "ye\n", terminal: true, says: "Nothing was changed."},
+		{name: "until there is an answer", typed: "maybe\nyes,\n", terminal: true, want: true},
 		{name: "in Spanish", lang: "es", typed: "Sí\n", terminal: true, want: true},
 		{name: "in French", lang: "fr", typed: "oui", terminal: true, want: true},
 		{name: "--yes", flags: globalFlags{Yes: true}, want: true},
@@ -132,13 +135,47 @@ func TestConfirm(t *testing.T) {
 	}
 	for _, test := range cases {
 		t.Run(test.name, func(t *testing.T) {
-			a, _ := testApp(test.terminal, map[string]string{"LANG": test.lang})
-			a.streams.In, a.flags = strings.NewReader(test.typed), test.flags
+			a, out := testApp(test.terminal, map[string]string{"LANG": test.lang})
+			a.streams.In, a.flags = lineByLine{strings.NewReader(test.typed)}, test.flags
 			got, err := a.confirm(t.Context(), "cli.run-again")
 			if got != test.want || appliance.ExitCode(err) != test.code {
 				t.Errorf("got %v, %v", got, err)
 			}
+			if !strings.Contains(out.String(), test.says) {
+				t.Errorf("said %q", out)
+			}
 		})
+	}
+}
+
+// lineByLine reads as a terminal does.
+type lineByLine struct{ from *strings.Reader }
+
+func (l lineByLine) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		if p[n], err = l.from.ReadByte(); err != nil {
+			return n, err
+		}
+		if n++; p[n-1] == '\n' {
+			break
+		}
+	}
+	return n, nil
+}
+
+// TestLastLines: of a time that has more lines than are wanted, the last ones are shown.
+func TestLastLines(t *testing.T) {
+	l := lastLines{keep: 3}
+	for _, part := range []string{"1\n2", "\n3\n4\n", "5\n6\n7", "\n8\n9\n10", "\n"} {
+		if _, err := io.WriteString(&l, part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := string(l.bytes()); got != "8\n9\n10\n" {
+		t.Errorf("got %q", got)
+	}
+	if got := journalLines(logOptions{lines: 3}, time.Now()); got != "all" {
+		t.Errorf("journalctl is told %s lines", got)
 	}
 }
 

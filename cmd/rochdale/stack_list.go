@@ -45,6 +45,9 @@ func newStackListCommand(a *app) *cobra.Command {
 // listStacks joins what the program brings with what runs here. A machine
 // without Rochdale has only the first.
 func (a *app) listStacks(ctx context.Context) ([]listedStack, error) {
+	if err := a.there(); appliance.IsProblem(err, "cli.needs-root") {
+		return nil, err
+	}
 	entries, err := bundle.Catalog(ctx)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"rochdale/appliance"
 	"rochdale/appliance/api"
@@ -66,6 +67,9 @@ func (a *app) there() error {
 		return appliance.Problem("cli.not-installed", nil).WithCode(appliance.ExitNotThere)
 	case errors.Is(err, os.ErrPermission):
 		return appliance.Problem("cli.needs-root", err).WithCode(appliance.ExitUsage)
+	}
+	if err == nil && errors.Is(unix.Access(a.paths.State(), unix.R_OK), unix.EACCES) {
+		return appliance.Problem("cli.needs-root", nil).WithCode(appliance.ExitUsage)
 	}
 	return err
 }

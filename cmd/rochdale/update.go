@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -21,9 +22,6 @@ func (a *app) theStack(ctx context.Context, args []string) (string, error) {
 	if err := a.there(); err != nil {
 		return "", err
 	}
-	if len(args) > 0 {
-		return args[0], nil
-	}
 	var rows []appliance.Release
 	err := a.onDisk(ctx, func(db *state.DB) (err error) {
 		rows, err = db.Releases(ctx)
@@ -32,6 +30,10 @@ func (a *app) theStack(ctx context.Context, args []string) (string, error) {
 	switch {
 	case err != nil:
 		return "", err
+	case len(args) > 0 && !slices.ContainsFunc(rows, func(r appliance.Release) bool { return r.Stack == args[0] }):
+		return "", usage("cli.stack.unknown", "stack", args[0])
+	case len(args) > 0:
+		return args[0], nil
 	case len(rows) != 1:
 		return "", usage("cli.stack.which", "count", len(rows))
 	}

@@ -79,7 +79,10 @@ const maxBundles = 64
 // order. It is done here because the daemon can not read people's folders.
 func (a *app) chain(ctx context.Context, stack, from string) ([]appliance.Bundle, error) {
 	info, err := os.Stat(from)
-	if err != nil || !info.IsDir() {
+	if err != nil {
+		return nil, appliance.Problem("stack.bundle-file", err, "path", from, "detail", err).WithCode(appliance.ExitUsage)
+	}
+	if !info.IsDir() {
 		b, err := bundles{}.Unpack(ctx, appliance.Source{File: from}, a.paths.Bundles(stack))
 		return []appliance.Bundle{b}, err
 	}

@@ -34,6 +34,13 @@ func (a *app) history(ctx context.Context, args []string) error {
 	err := a.onDisk(ctx, func(db *state.DB) error {
 		found, err := db.Changes(ctx, stack, listedChanges)
 		list = append(list, found...)
+		if err != nil || stack == "" || len(found) > 0 {
+			return err
+		}
+		_, known, err := db.Release(ctx, stack)
+		if err == nil && !known {
+			err = usage("cli.stack.unknown", "stack", stack)
+		}
 		return err
 	})
 	if err != nil {
@@ -58,7 +65,7 @@ func (a *app) writeHistory(list []appliance.Change) {
 	for _, c := range list {
 		rows = append(rows, []string{
 			c.Began.UTC().Format("2006-01-02 15:04 UTC"), c.Stack, a.t("cli.change." + string(c.Kind)),
-			c.From.Version + " -> " + c.To.Version, a.t("cli.change." + cmp.Or(string(c.Outcome), "running")), held(c),
+			c.From.Version + " -> " + dash(c.To.Version), a.t("cli.change." + cmp.Or(string(c.Outcome), "running")), held(c),
 		})
 	}
 	a.table(a.streams.Out, []string{"cli.head.began", "cli.head.stack", "cli.head.kind", "cli.head.releases", "cli.head.outcome", "cli.head.held"}, rows)
@@ -79,7 +86,7 @@ func (a *app) writeReasons(list []appliance.Change) {
 			continue
 		}
 		r := a.texts.Render(a.lang, *c.Reason)
-		fmt.Fprintf(a.streams.Out, "\n%s %s -> %s: %s\n", c.Began.UTC().Format("2006-01-02 15:04 UTC"), c.From.Version, c.To.Version, r.Title)
+		fmt.Fprintf(a.streams.Out, "\n%s %s -> %s: %s\n", c.Began.UTC().Format("2006-01-02 15:04 UTC"), c.From.Version, dash(c.To.Version), r.Title)
 		a.printer.reason(a.streams.Out, r.Why, r.Fix)
 		a.printer.labelled(a.streams.Out, "cli.word.log", c.Log)
 	}
