@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -77,7 +78,7 @@ func (d *Daemon) FindSnapshot(ctx context.Context, q RestoreRequest) (Restorable
 // can not be measured, as when the stack is what is to be repaired, is left out.
 func (d *Daemon) withEvidence(ctx context.Context, r backups.Repository, stack string, one Restorable) (Restorable, error) {
 	by := d.Paths.Restored(stack, "look-"+ulid.MustNew(ulid.Now(), rand.Reader).String())
-	m, err := d.manifestOf(ctx, r, one, by)
+	m, err := d.manifestOf(ctx, r, one.Snapshot, by)
 	if err != nil {
 		return one, err
 	}
@@ -262,7 +263,7 @@ func (d *Daemon) layOut(ctx context.Context, r backups.Repository, l layout) (St
 	if err := d.roomFor(ctx, r, l); err != nil {
 		return StackBackup{}, err
 	}
-	stages := filepath.Join(d.Paths.Backups(), "stage")
+	stages := d.Paths.Stages()
 	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: l.Snapshot, Target: l.Into, Include: []string{stages}}); err != nil {
 		return StackBackup{}, readable(err)
 	}
@@ -294,7 +295,7 @@ func (d *Daemon) layOutFiles(ctx context.Context, r backups.Repository, l layout
 		if l.Files, err = d.filesWith(ctx, r, l); err != nil || l.Files == "" {
 			return err
 		}
-		m, err := d.manifestOf(ctx, r, Restorable{Snapshot: l.Files, Kind: BackupFull}, l.Into+laidOutFiles)
+		m, err := d.manifestOf(ctx, r, l.Files, l.Into+laidOutFiles)
 		if err != nil {
 			return err
 		}
@@ -331,17 +332,17 @@ func (d *Daemon) filesWith(ctx context.Context, r backups.Repository, l layout) 
 }
 
 // manifestOf reads what a snapshot holds, by way of a folder that it leaves gone.
-func (d *Daemon) manifestOf(ctx context.Context, r backups.Repository, s Restorable, by string) (m BackupManifest, err error) {
+func (d *Daemon) manifestOf(ctx context.Context, r backups.Repository, snapshot, by string) (m BackupManifest, err error) {
 	if err := d.files.MkdirAll(by, rootOnly()); err != nil {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(by)) }()
 	// The databases lie beside it, and are not needed.
-	only := filepath.Join(d.Paths.Stage(s.Kind), manifestName)
-	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: s.Snapshot, Target: by, Include: []string{only}}); err != nil {
+	only := filepath.Join(d.Paths.Stages(), "*", manifestName)
+	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: snapshot, Target: by, Include: []string{only}}); err != nil {
 		return m, readable(err)
 	}
-	return readManifest(by, filepath.Join(d.Paths.Backups(), "stage"))
+	return readManifest(by, d.Paths.Stages())
 }
 
 // maxManifest bounds what is read of a manifest, in bytes.

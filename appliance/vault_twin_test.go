@@ -193,7 +193,11 @@ func (v *vaultTwin) Restore(ctx context.Context, r backups.Repository, what back
 		return backups.Restored{}, &backups.Problem{ID: "backups.failed", Args: map[string]string{"repository": r.Name}}
 	}
 	for path, content := range v.kept[r.Name][i].files {
-		if !slices.ContainsFunc(what.Include, func(in string) bool { return path == in || strings.HasPrefix(path, in+"/") }) {
+		included := func(pattern string) bool {
+			whole, err := filepath.Match(pattern, path)
+			return err == nil && whole || strings.HasPrefix(path, pattern+"/")
+		}
+		if !slices.ContainsFunc(what.Include, included) {
 			continue
 		}
 		to := filepath.Join(what.Target, path)
