@@ -302,14 +302,14 @@ func (c *crew) servers(volume string) bool {
 // save takes a staged snapshot into one repository, and keeps how it went.
 func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (BackupRun, error) {
 	return d.ran(ctx, r.Name, s.manifest.Kind, func(run *BackupRun) error {
-		if err := d.unlockable(r); err != nil {
+		if err := d.unlockable(ctx, r); err != nil {
 			return err
 		}
 		id, err := d.reached(ctx, r)
 		if err != nil {
 			return err
 		}
-		d.kits.met(r.Name, id)
+		d.met(r, id)
 		if err := errors.Join(d.mayWrite(ctx, r), d.roomToSave(r)); err != nil {
 			return err
 		}

@@ -26,6 +26,7 @@ type Daemon struct {
 	opened sync.Map // Bundle by stack and digest
 	dumped dumped   // what the last backup of databases saw
 	kits   *keeping
+	secret sync.Mutex   // who makes the password of a repository
 	beat   atomic.Int64 // when the loop last came by, Unix nanoseconds
 	wake   chan struct{}
 	// resumed is closed when interrupted jobs hold their lanes again; nobody is
