@@ -375,14 +375,14 @@ func (d *Daemon) save(ctx context.Context, r backups.Repository, s staged) (Back
 // saveInto takes a staged snapshot into one repository, if that can be done in time.
 func (d *Daemon) saveInto(ctx context.Context, r backups.Repository, s staged, run *BackupRun) error {
 	return within(ctx, limitOf(s.manifest.Kind), r.Name, func(ctx context.Context) error {
-		if err := d.unlockable(r); err != nil {
+		if err := d.unlockable(ctx, r); err != nil {
 			return err
 		}
 		id, err := d.reached(ctx, r)
 		if err != nil {
 			return err
 		}
-		d.kits.met(r.Name, id)
+		d.met(r, id)
 		if err := errors.Join(d.mayWrite(ctx, r), d.roomToSave(r)); err != nil {
 			return err
 		}

@@ -4,12 +4,8 @@ package appliance
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
-	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,20 +82,6 @@ func (d *Daemon) repository(name string) (backups.Repository, error) {
 		return backups.Repository{}, Problem("backup.no-repository", nil, "repository", name).WithCode(ExitUsage)
 	}
 	return all[i], nil
-}
-
-// unlockable makes the password of a repository that has none yet. One that is
-// there is never replaced: it may be all that opens years of snapshots.
-func (d *Daemon) unlockable(r backups.Repository) error {
-	if _, err := os.Lstat(r.PasswordFile); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	private := host.Attr{Mode: 0o700, UID: os.Geteuid(), GID: os.Getegid()}
-	if err := d.files.MkdirAll(filepath.Dir(r.PasswordFile), private); err != nil {
-		return err
-	}
-	private.Mode = 0o600
-	return d.files.Write(r.PasswordFile, []byte(rand.Text()+rand.Text()+"\n"), private)
 }
 
 // makeRepository makes a repository unless it is there, and gives its id.

@@ -119,7 +119,8 @@ func TestPasswordsSurvivePowerCuts(t *testing.T) {
 		"of a repository": {
 			func(p Paths) string { return p.RepositoryPassword("offsite") },
 			func(d *Daemon) error {
-				return d.unlockable(backups.Repository{Name: "offsite", PasswordFile: d.Paths.RepositoryPassword("offsite")})
+				d.Vault, d.Store = folders{}, past{} // nothing is there yet
+				return d.unlockable(t.Context(), backups.Repository{Name: "offsite", URL: d.Paths.BoxRepository(), PasswordFile: d.Paths.RepositoryPassword("offsite")})
 			}, 53,
 		},
 		"of a database": {

@@ -145,7 +145,7 @@ func claim(ctx context.Context, s Shelf, r backups.Repository, mine Owner) error
 	case known && theirs.Box != mine.Box && theirs.Epoch > mine.Epoch:
 		return Problem("backup.replaced", nil, "repository", r.Name, "date", theirs.Since.UTC().Format(time.DateOnly))
 	case known && theirs.Box != mine.Box && theirs.Epoch == mine.Epoch:
-		return Problem("backup.owned", nil, "repository", r.Name, "date", theirs.Since.UTC().Format(time.DateOnly), "file", OwnerName)
+		return Problem("backup.owned", nil, "repository", r.Name, "date", theirs.Since.UTC().Format(time.DateOnly))
 	}
 	return putOwner(ctx, s, r, mine)
 }

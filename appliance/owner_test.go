@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"rochdale/appliance"
@@ -169,6 +170,41 @@ func TestTakeOverFromTheHighestEpoch(t *testing.T) {
 		}
 		if _, err := appliance.ThisBox(b.paths, host.NewFiles()); err != nil {
 			t.Error("the machine does not know itself any more:", err)
+		}
+	})
+}
+
+// TestTakeBack: the first machine saves again after another one was recovered as a trial,
+// which then stops. What could not be reached is told, and taken later.
+func TestTakeBack(t *testing.T) {
+	printed(t, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		b.shelf.set("offsite/"+appliance.OwnerName, stranger)
+		if err := d.Backup(t.Context(), appliance.BackupFull, "offsite", nil); !appliance.IsProblem(err, "backup.replaced") {
+			t.Fatal(err)
+		}
+		serial := b.record().Kit.Serial
+		taken, err := d.TakeBack(t.Context(), nil)
+		synctest.Wait()
+		if o := ownerBeside(t, b, "offsite"); err != nil || len(taken.Missed) > 0 || taken.Epoch != 3 || o.Epoch != 3 || o.Box == "another" {
+			t.Fatalf("%+v, %+v, %v", taken, o, err)
+		}
+		if b.record().Kit.Serial != serial+1 || b.kitBeside("offsite") != b.kitBeside("box") {
+			t.Errorf("the kit says the old epoch: %d", b.record().Kit.Serial)
+		}
+		saveNow(t, d)
+		if f := b.findings(); slices.Contains(f, "failure backup.replaced") {
+			t.Errorf("findings %v", f)
+		}
+		b.shelf.set("offsite/"+appliance.OwnerName, strings.Replace(stranger, `"epoch":2`, `"epoch":9`, 1))
+		b.shelf.fail("offsite", &backups.Problem{ID: "kit.shelf-unreachable"})
+		if taken, err := d.TakeBack(t.Context(), nil); err != nil || !slices.Equal(taken.Missed, []string{"offsite"}) {
+			t.Errorf("%+v, %v", taken, err)
+		}
+		if err := errors.Join(os.MkdirAll(b.paths.Rescue(), 0o700), os.WriteFile(b.paths.RescueKit(), []byte("{}"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.TakeBack(t.Context(), nil); !appliance.IsProblem(err, appliance.Recovering) {
+			t.Error(err)
 		}
 	})
 }

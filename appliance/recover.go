@@ -4,6 +4,7 @@ package appliance
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,9 +12,13 @@ import (
 	"path/filepath"
 	"time"
 
+	"rochdale/appliance/host"
 	"rochdale/appliance/step"
 	"rochdale/backups"
 )
+
+// Recovering is the finding of a machine on which a recovery has not ended.
+const Recovering = "doctor.recovering"
 
 // RecoverRequest asks for a stack of a lost machine: what it ran, on the data that
 // a snapshot has.
@@ -37,7 +42,7 @@ func (d *Daemon) Recover(ctx context.Context, r RecoverRequest, watch func(step.
 }
 
 // recovering is a start whose bundle and data come from a snapshot. It begins anew
-// after a crash, unless the row is there: that row alone says that the data are.
+// after a crash, unless the row is there and a mark says of which snapshot its data are.
 type recovering struct {
 	start
 	from RescuePoint
@@ -75,6 +80,9 @@ func (w *recovering) awake(do func(context.Context, step.Report) error) func(con
 
 // commit is that of a start, but for a stack that was stopped: the row keeps it so.
 func (w *recovering) commit(ctx context.Context, report step.Report) error {
+	if err := w.mark(); err != nil {
+		return err
+	}
 	r := &w.c.release
 	if !r.Stopped {
 		return w.start.commit(ctx, report)
@@ -87,10 +95,37 @@ func (w *recovering) commit(ctx context.Context, report step.Report) error {
 
 func (w *recovering) restored() string { return w.Paths.Restored(w.request.Stack, "recovery") }
 
-// there tells whether the data are in place.
+// there tells whether the data of this very snapshot are in place. A stack that came
+// from anywhere else is not taken for the one that was saved, nor written over.
 func (w *recovering) there(ctx context.Context) (bool, error) {
 	_, ok, err := w.Store.Release(ctx, w.request.Stack)
-	return ok, err
+	if err != nil || !ok {
+		return false, err
+	}
+	var from RescuePoint
+	data, err := os.ReadFile(w.Paths.RescuedStack(w.request.Stack))
+	if err == nil {
+		err = json.Unmarshal(data, &from)
+	}
+	if err != nil || from.Repository != w.from.Repository || from.Snapshot != w.from.Snapshot {
+		return false, Problem("recover.stack-there", err, "stack", w.request.Stack)
+	}
+	return true, nil
+}
+
+// mark notes where the data came from, before the row says that they are there.
+func (w *recovering) mark() error {
+	data, err := json.Marshal(w.from)
+	if err != nil {
+		return err
+	}
+	path := w.Paths.RescuedStack(w.request.Stack)
+	private := host.Attr{Mode: 0o700, UID: os.Geteuid(), GID: os.Getegid()}
+	if err := w.files.MkdirAll(filepath.Dir(path), private); err != nil {
+		return err
+	}
+	private.Mode = 0o600
+	return w.files.Write(path, append(data, '\n'), private)
 }
 
 // fetch lays out all that the snapshot has of the stack, and waits until it is on the

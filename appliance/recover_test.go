@@ -49,6 +49,10 @@ func lost(t *testing.T, test func(t *testing.T, b *bench, p appliance.RescuePoin
 func (b *bench) lose() {
 	b.t.Helper()
 	b.stop()
+	password, err := os.ReadFile(b.paths.RepositoryPassword("offsite")) // the kit has it
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	for _, gone := range []string{b.paths.Var(), b.paths.ConfigDir()} {
 		if err := os.RemoveAll(gone); err != nil {
 			b.t.Fatal(err)
@@ -65,7 +69,7 @@ func (b *bench) lose() {
 	b.shelf.forget("box")
 	b.data.set(2, map[string]int64{"orders": 12})
 	b.writeConfig(offsiteConfig)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(b.paths.RepositoryPassword("offsite")), 0o700), os.WriteFile(b.paths.RepositoryPassword("offsite"), []byte("x\n"), 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(b.paths.RepositoryPassword("offsite")), 0o700), os.WriteFile(b.paths.RepositoryPassword("offsite"), password, 0o600)); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -126,6 +130,31 @@ func TestRecover(t *testing.T) {
 		}
 		if _, err := apply(d); err != nil || b.row().Generation != 3 {
 			t.Errorf("%+v, %v", b.row(), err)
+		}
+	})
+}
+
+// TestRecoverBesideAnotherStack: what was installed meanwhile, or came from another
+// snapshot, is not taken for what was saved, and not written over.
+func TestRecoverBesideAnotherStack(t *testing.T) {
+	lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+		d := b.boot()
+		if _, err := d.Apply(t.Context(), appliance.ApplyRequest{Stack: "delivery"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		empty := b.row()
+		if err := recoverNow(d, p); !appliance.IsProblem(err, "recover.stack-there") || b.row() != empty {
+			t.Errorf("%+v, %v", b.row(), err)
+		}
+	})
+	lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+		d := b.boot()
+		if err := recoverNow(d, p); err != nil {
+			t.Fatal(err)
+		}
+		p.Snapshot = "another"
+		if err := recoverNow(d, p); !appliance.IsProblem(err, "recover.stack-there") {
+			t.Error(err)
 		}
 	})
 }
@@ -229,7 +258,11 @@ func TestRescueOfTheBox(t *testing.T) {
 func TestRescueFindsNothing(t *testing.T) {
 	lost(t, func(t *testing.T, b *bench, _ appliance.RescuePoint) {
 		b.vault.fail("offsite", &backups.Problem{ID: "backups.unreachable"})
-		if _, err := b.rescue(t).Find(t.Context()); !appliance.IsProblem(err, "recover.no-snapshot") {
+		if _, err := b.rescue(t).Find(t.Context()); !appliance.IsProblem(err, "recover.no-snapshot") || appliance.MessageOf(err).Args["count"] != "1" {
+			t.Error(err) // the lost machine's own does not count
+		}
+		b.writeConfig(strings.Replace(offsiteConfig, "    offsite:", "    usb: {url: /mnt/rochdale-none/rides}\n    offsite:", 1))
+		if _, err := b.rescue(t).Find(t.Context()); !appliance.IsProblem(err, "recover.no-disk") || appliance.MessageOf(err).Args["paths"] != "/mnt/rochdale-none/rides" {
 			t.Error(err)
 		}
 	})

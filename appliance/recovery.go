@@ -164,7 +164,9 @@ type RecoveryState struct {
 	Copied KitCopy     `json:"copied"`
 	Pages  []PageState `json:"pages"`
 	// Places are the addresses away from this machine that have a kit beside them.
-	Places  []string `json:"places"`
+	Places []string `json:"places"`
+	// Disks are the folders of repositories on disks beside this machine.
+	Disks   []string `json:"disks"`
 	Trouble *Message `json:"trouble,omitempty"`
 }
 
@@ -180,7 +182,7 @@ func (d *Daemon) Recovery(context.Context) (RecoveryState, error) {
 func (d *Daemon) recoveryState(r RecoveryRecord) (RecoveryState, error) {
 	s := RecoveryState{
 		Schema: 1, Set: r.Set, Need: r.Need, Of: r.Of, Printed: r.Printed, Serial: r.Kit.Serial, Issued: r.Kit.Issued,
-		Copied: r.Copied, Pages: []PageState{}, Places: d.places(), Trouble: d.kits.lastTrouble(),
+		Copied: r.Copied, Pages: []PageState{}, Places: d.places(), Disks: d.disks(), Trouble: d.kits.lastTrouble(),
 	}
 	s.Name, s.Domain = d.identity()
 	if len(r.Checks) == 0 || d.Kits == nil {
@@ -207,6 +209,17 @@ func (d *Daemon) places() []string {
 	all := []string{}
 	for _, r := range d.repositories() {
 		if k := r.Kind(); k == backups.SFTP || k == backups.S3 {
+			all = append(all, r.URL)
+		}
+	}
+	return all
+}
+
+// disks are folders that have to be there again for a recovery from a disk.
+func (d *Daemon) disks() []string {
+	all := []string{}
+	for _, r := range d.repositories() {
+		if r.Kind() == backups.Local && r.Name != BoxRepository {
 			all = append(all, r.URL)
 		}
 	}

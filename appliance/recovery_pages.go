@@ -83,15 +83,18 @@ func (d *Daemon) recoveryFindings(ctx context.Context) []Finding {
 	return all
 }
 
+// toTheMinute is a time for people: two kits may be of one day.
+const toTheMinute = "2006-01-02 15:04 UTC"
+
 func (r RecoveryRecord) copyFinding() *Finding {
 	switch {
-	case r.Kit.Serial == 0 || r.Copied.Serial >= r.Kit.Serial:
+	case r.Kit.Serial == 0 || r.Kit.Issued.IsZero() || r.Copied.Serial >= r.Kit.Serial: // of none, or of the lost machine's
 		return nil
 	case r.Copied.Serial == 0:
 		return &Finding{Severity: Notice, Message: Message{ID: "recovery.no-copy"}}
 	default:
 		return &Finding{Severity: Notice, Message: Message{ID: "recovery.copy-old", Args: Args(
-			"copied", r.Copied.At.UTC().Format(time.DateOnly), "issued", r.Kit.Issued.UTC().Format(time.DateOnly))}}
+			"copied", r.Copied.At.UTC().Format(toTheMinute), "issued", r.Kit.Issued.UTC().Format(toTheMinute))}}
 	}
 }
 

@@ -29,7 +29,7 @@ func printed(t *testing.T, test func(t *testing.T, b *bench, d *appliance.Daemon
 			Recipient: "age1first", Set: "abc123", Need: 2, Of: 3, Checks: []byte(`{"pages":[{"page":1},{"page":2},{"page":3}]}`),
 		})
 		if err != nil || s.Trouble != nil || s.Serial != 1 || len(s.Pages) != 3 || s.Name != "rides.example" ||
-			!slices.Equal(s.Places, []string{"sftp:rides@backup.example:/srv/rides"}) {
+			!slices.Equal(s.Places, []string{"sftp:rides@backup.example:/srv/rides"}) || len(s.Disks) > 0 {
 			t.Fatalf("%+v, %v", s, err)
 		}
 		saveNow(t, d)
@@ -191,7 +191,16 @@ func TestFindingsAboutTheKit(t *testing.T) {
 		if got := about(); !slices.Equal(got, []string{"notice recovery.copy-old"}) {
 			t.Errorf("the kit changed: %v", got)
 		}
+		for _, f := range mustFindings(t, d, "recovery.copy-old") {
+			if !strings.HasSuffix(f.Args["copied"], " UTC") || !strings.HasSuffix(f.Args["issued"], " UTC") {
+				t.Errorf("the time is not told: %v", f.Args)
+			}
+		}
 		r := b.record()
+		r.Kit = appliance.SealedKit{Serial: r.Kit.Serial} // as a recovery leaves it
+		if err := r.Keep(b.paths, host.NewFiles()); err != nil || len(about()) != 0 {
+			t.Errorf("no kit was made here yet: %v, %v", about(), err)
+		}
 		r.Printed = r.Printed.Add(-183 * 24 * time.Hour)
 		if err := r.Keep(b.paths, host.NewFiles()); err != nil {
 			t.Fatal(err)
@@ -255,4 +264,18 @@ func TestNewPages(t *testing.T) {
 			}
 		}
 	})
+}
+
+// mustFindings are those with an id; there has to be one.
+func mustFindings(t *testing.T, d *appliance.Daemon, id string) (some []appliance.Finding) {
+	t.Helper()
+	for _, f := range d.Findings(t.Context()) {
+		if f.ID == id {
+			some = append(some, f)
+		}
+	}
+	if len(some) == 0 {
+		t.Errorf("%s is not told", id)
+	}
+	return some
 }

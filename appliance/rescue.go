@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"rochdale/appliance/host"
@@ -42,13 +43,18 @@ func (r Rescue) Find(ctx context.Context, without ...string) (RescuePoint, error
 	var found Restorable
 	var failed error
 	silent := ""
+	asked, disks := 0, []string{}
 	for _, repository := range r.all {
 		if slices.Contains(without, repository.Name) {
 			continue
 		}
 		if repository.Kind() == backups.Local && !isFile(filepath.Join(repository.URL, "config")) {
-			continue // it was lost with the machine
+			if repository.Name != BoxRepository { // that was lost with the machine
+				disks = append(disks, repository.URL)
+			}
+			continue
 		}
+		asked++
 		one, err := r.daemon.choose(ctx, repository, "")
 		if ctx.Err() != nil {
 			return best, context.Cause(ctx)
@@ -62,7 +68,10 @@ func (r Rescue) Find(ctx context.Context, without ...string) (RescuePoint, error
 		}
 	}
 	if best.Snapshot == "" {
-		return best, Problem("recover.no-snapshot", failed, "count", len(r.all))
+		if len(disks) > 0 {
+			return best, Problem("recover.no-disk", failed, "count", asked+len(disks), "paths", strings.Join(disks, ", "))
+		}
+		return best, Problem("recover.no-snapshot", failed, "count", asked)
 	}
 	if silent != "" {
 		return RescuePoint{}, Problem("recover.silent", failed, "repository", silent, "made", best.Made.Format(time.RFC3339), "other", best.Repository)

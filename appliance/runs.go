@@ -253,6 +253,8 @@ func (d *Daemon) rebuild(r Request) (func() operation, error) {
 		return decoded(r, d.hostsOperation)
 	case "stack-remove":
 		return decoded(r, d.removeOperation)
+	case "recovery-take-over":
+		return decoded(r, d.takeBackOperation)
 	case "backup-dump", "backup-full":
 		return decoded(r, d.backupOperation)
 	case "backup-check", "backup-prune":

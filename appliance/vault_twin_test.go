@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,7 @@ import (
 type vaultTwin struct {
 	mu      sync.Mutex
 	kept    map[string][]twinSnapshot // the newest first
+	keys    map[string]twinKey        // by address
 	down    map[string]error          // by repository
 	takes   time.Duration             // for a backup
 	slowFor string                    // the only repository that takes long; empty: each
@@ -31,6 +33,9 @@ type vaultTwin struct {
 	noFull  error // of each backup with the tag kind:full, if set
 }
 
+// twinKey is the password that a repository was made with.
+type twinKey struct{ name, password string }
+
 type twinSnapshot struct {
 	backups.Snapshot
 	files map[string][]byte
@@ -39,7 +44,7 @@ type twinSnapshot struct {
 var _ appliance.Vault = (*vaultTwin)(nil)
 
 func newVaultTwin() *vaultTwin {
-	return &vaultTwin{kept: map[string][]twinSnapshot{}, down: map[string]error{}}
+	return &vaultTwin{kept: map[string][]twinSnapshot{}, keys: map[string]twinKey{}, down: map[string]error{}}
 }
 
 func (v *vaultTwin) begin(ctx context.Context, what string, r backups.Repository) error {
@@ -53,10 +58,33 @@ func (v *vaultTwin) begin(ctx context.Context, what string, r backups.Repository
 }
 
 func (v *vaultTwin) Init(ctx context.Context, r backups.Repository) (string, error) {
-	if _, err := os.Stat(r.PasswordFile); err != nil {
+	password, err := os.ReadFile(r.PasswordFile)
+	if err != nil {
 		return "", err
 	}
-	return "id-" + r.Name, v.begin(ctx, "init", r)
+	if err := v.begin(ctx, "init", r); err != nil {
+		return "", err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, ok := v.keys[r.URL]; !ok {
+		v.keys[r.URL] = twinKey{r.Name, string(password)}
+	}
+	_, err = v.open(r)
+	return "id-" + r.Name, err
+}
+
+// open tells whether a repository is there, and whether its password is the right one.
+func (v *vaultTwin) open(r backups.Repository) (there bool, err error) {
+	key, ok := v.keys[r.URL]
+	if !ok {
+		return false, nil
+	}
+	password, err := os.ReadFile(r.PasswordFile)
+	if err == nil && string(password) != key.password {
+		err = &backups.Problem{ID: "backups.no-key-fits", Args: map[string]string{"repository": r.Name, "file": r.PasswordFile}}
+	}
+	return true, err
 }
 
 func (v *vaultTwin) Identify(ctx context.Context, r backups.Repository) (string, error) {
@@ -65,7 +93,11 @@ func (v *vaultTwin) Identify(ctx context.Context, r backups.Repository) (string,
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.kept[r.Name]) == 0 {
+	there, err := v.open(r)
+	if err != nil {
+		return "", err
+	}
+	if !there && len(v.kept[r.Name]) == 0 {
 		return "", &backups.Problem{ID: "backups.no-repository", Args: map[string]string{"repository": r.Name}}
 	}
 	return "id-" + r.Name, nil
@@ -99,6 +131,7 @@ func (v *vaultTwin) lose(repository string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.kept, repository)
+	maps.DeleteFunc(v.keys, func(_ string, k twinKey) bool { return k.name == repository })
 }
 
 // count is how many snapshots a repository has.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -288,6 +289,8 @@ func (r *recovery) end() (step.Step, bool) {
 			if err := finish.Do(ctx, report); err != nil {
 				return err
 			}
+			// It ends here.
+			r.result.Findings = slices.DeleteFunc(r.result.Findings, func(f appliance.Finding) bool { return f.ID == appliance.Recovering })
 			return r.Files.RemoveFolder(r.kept())
 		},
 	}, true

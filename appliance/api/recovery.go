@@ -17,6 +17,7 @@ type KitDaemon interface {
 	RecoveryKit(ctx context.Context) (appliance.KitFile, error)
 	KitCopied(ctx context.Context, serial int64) error
 	CheckPage(ctx context.Context, a appliance.PageAnswer) (appliance.RecoveryState, error)
+	TakeBack(ctx context.Context, watch func(step.Event)) (appliance.Taken, error)
 	Recover(ctx context.Context, r appliance.RecoverRequest, watch func(step.Event)) (appliance.Release, error)
 }
 
@@ -38,6 +39,9 @@ func recovery(m *http.ServeMux, d KitDaemon) {
 	}))
 	m.Handle("POST /v1/stack.recover", stream(func(ctx context.Context, r appliance.RecoverRequest, o out) (appliance.Release, error) {
 		return d.Recover(ctx, r, o.event)
+	}))
+	m.Handle("POST /v1/recovery.take-over", stream(func(ctx context.Context, _ none, o out) (appliance.Taken, error) {
+		return d.TakeBack(ctx, o.event)
 	}))
 	m.Handle("POST /v1/recovery.copied", answer(func(ctx context.Context, k kitSerial) (none, error) {
 		return none{}, d.KitCopied(ctx, k.Serial)
@@ -71,6 +75,11 @@ func (c *Client) KitCopied(ctx context.Context, serial int64) error {
 // CheckPage hands over the check code that the holder of a page has read out.
 func (c *Client) CheckPage(ctx context.Context, a appliance.PageAnswer) (appliance.RecoveryState, error) {
 	return tell[appliance.RecoveryState](ctx, c, call{"recovery.check", a}, hear{})
+}
+
+// TakeBack makes the machine the owner of its repositories again.
+func (c *Client) TakeBack(ctx context.Context, watch func(step.Event)) (appliance.Taken, error) {
+	return tell[appliance.Taken](ctx, c, call{"recovery.take-over", none{}}, hear{event: watch})
 }
 
 // Recover starts a stack of a lost machine with what a snapshot has of it.

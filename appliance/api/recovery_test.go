@@ -29,6 +29,10 @@ func (d *daemon) CheckPage(_ context.Context, a appliance.PageAnswer) (appliance
 	return appliance.RecoveryState{}, d.did("check %d %s", a.Page, a.Code)
 }
 
+func (d *daemon) TakeBack(ctx context.Context, watch func(step.Event)) (appliance.Taken, error) {
+	return appliance.Taken{Epoch: 3, Missed: []string{"offsite"}}, d.stream(ctx, "take-over", watch)
+}
+
 func (d *daemon) Recover(ctx context.Context, r appliance.RecoverRequest, watch func(step.Event)) (appliance.Release, error) {
 	return appliance.Release{Stack: r.Stack}, d.stream(ctx, "recover "+r.Stack+" "+r.Repository+" "+r.Snapshot, watch)
 }
@@ -43,15 +47,16 @@ func TestRecoveryVerbs(t *testing.T) {
 	err4 := c.KitCopied(ctx, 3)
 	_, err5 := c.CheckPage(ctx, appliance.PageAnswer{Page: 2, Code: "ABCD-EFGH"})
 	r, err6 := c.Recover(ctx, appliance.RecoverRequest{Stack: "delivery", RescuePoint: appliance.RescuePoint{Repository: "offsite", Snapshot: "abc"}}, nil)
-	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
+	taken, err7 := c.TakeBack(ctx, nil)
+	for _, err := range []error{err1, err2, err3, err4, err5, err6, err7} {
 		if err != nil {
 			t.Error(err)
 		}
 	}
-	if r.Stack != "delivery" || s.Set != "abc" || p.Set != "def" || k.Serial != 3 || len(k.File) != 600<<10 {
+	if r.Stack != "delivery" || s.Set != "abc" || p.Set != "def" || k.Serial != 3 || len(k.File) != 600<<10 || taken.Epoch != 3 || len(taken.Missed) != 1 {
 		t.Errorf("%+v %+v %d", s, p, len(k.File))
 	}
-	want := []string{"recovery", `printed age1 2 3 {"a":1}`, "kit", "copied 3", "check 2 ABCD-EFGH", "recover delivery offsite abc"}
+	want := []string{"recovery", `printed age1 2 3 {"a":1}`, "kit", "copied 3", "check 2 ABCD-EFGH", "recover delivery offsite abc", "take-over"}
 	if !slices.Equal(d.asked, want) {
 		t.Errorf("%q", d.asked)
 	}

@@ -5,6 +5,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -132,8 +133,26 @@ func (d Doctor) Findings(ctx context.Context) []appliance.Finding {
 	}
 	wait.Wait()
 	list := slices.Concat(found...)
+	if d.recovering() {
+		list = slices.DeleteFunc(list, func(f appliance.Finding) bool { return slices.Contains(notYet(), f.ID) })
+		list = append(list, failure(appliance.Recovering))
+	}
 	slices.SortStableFunc(list, Compare)
 	return list
+}
+
+func (d Doctor) recovering() bool {
+	_, err := os.Lstat(d.Paths.RescueKit())
+	return err == nil
+}
+
+// notYet are findings that a recovery mends when it goes on. The advice to install would
+// leave a platform without its data.
+func notYet() []string {
+	return []string{
+		"config.missing", "doctor.config-missing", "doctor.no-swap", "doctor.unit-missing", "doctor.unit-inactive",
+		"doctor.engine-no-live-restore", "doctor.engine-silent", "doctor.firewall-open", "doctor.port-silent",
+	}
 }
 
 func (c check) run(ctx context.Context, d Doctor) []appliance.Finding {

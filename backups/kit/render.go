@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"html/template"
+	"strings"
 	"time"
 
 	"rochdale/backups/shelf"
@@ -22,7 +23,10 @@ const (
 )
 
 // maxPlaces is how many addresses fit on a page.
-const maxPlaces = 4
+const (
+	maxPlaces = 4
+	maxDisks  = 2
+)
 
 // Frame is what all pages of a printing say beside their codes. None of it is
 // secret.
@@ -30,7 +34,9 @@ type Frame struct {
 	Box     Box
 	Printed time.Time
 	Install string   // the one line that downloads the program; may be empty
+	Version string   // of the program; may be empty
 	Places  []string // addresses of the repositories that have a kit beside them
+	Disks   []string // folders of repositories on disks beside the machine
 }
 
 // view is a page in words, ready to be drawn.
@@ -116,11 +122,18 @@ func (f Frame) steps(w words, p Page) []step {
 	start := step{Text: w.say("lost.recover-one"), Line: recoverLine}
 	if f.Install == "" {
 		program, start.Line = step{Text: w.say("lost.no-line"), Line: broughtLine}, besideLine
+		if f.Version != "" {
+			program.Text = w.say("lost.no-line-version", "version", f.Version)
+		}
 	}
 	if p.Need > 1 {
 		start.Text = w.say("lost.recover-some", "need", p.Need)
 	}
-	return []step{{Text: w.say("lost.machine")}, program, f.fetch(w), start, {Text: w.say("lost.old")}}
+	all := []step{{Text: w.say("lost.machine")}, program, f.fetch(w)}
+	if len(f.Disks) > 0 {
+		all = append(all, step{Text: w.say("lost.disk", "paths", strings.Join(f.Disks[:min(len(f.Disks), maxDisks)], ", "))})
+	}
+	return append(all, start, step{Text: w.say("lost.old")})
 }
 
 // fetch tells where kits lie. One is enough, so a page names the first few.
@@ -129,10 +142,14 @@ func (f Frame) fetch(w words) step {
 		return step{Text: w.say("lost.copy", "file", Name)}
 	}
 	s := step{Text: w.say("lost.kit", "file", Name)}
-	for _, place := range f.Places[:min(len(f.Places), maxPlaces)] {
+	most := maxPlaces
+	if len(f.Disks) > 0 {
+		most-- // they need room too
+	}
+	for _, place := range f.Places[:min(len(f.Places), most)] {
 		s.List = append(s.List, shelf.Plain(place))
 	}
-	if more := len(f.Places) - maxPlaces; more > 0 {
+	if more := len(f.Places) - most; more > 0 {
 		s.List = append(s.List, w.say("lost.more", "count", more))
 	}
 	return s

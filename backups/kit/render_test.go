@@ -60,6 +60,8 @@ func frame() Frame {
 	return Frame{
 		Box: Box{"Mensajería del Sur", "mensajeria.example"}, Printed: time.Date(2026, 11, 22, 23, 0, 0, 0, time.UTC),
 		Install: "curl -fsS https://hub.example/rochdale | sh",
+		Version: "1.2.3",
+		Disks:   []string{"/mnt/disk/rides"},
 		Places:  []string{"s3:https://s3.example.com/coop/backup", "sftp://backup:not-shown@nas.example//srv/backup"},
 	}
 }
@@ -126,6 +128,28 @@ func TestPagesSayWhatIsNeeded(t *testing.T) {
 				if !strings.Contains(flat, want) {
 					t.Errorf("%s, %s: no %q in\n%s", lang, id, want, text)
 				}
+			}
+		}
+	}
+}
+
+// TestPageNamesProgramAndDisk: who has nothing but the page knows which program to bring,
+// and where a disk with backups belongs.
+func TestPageNamesProgramAndDisk(t *testing.T) {
+	f := Frame{Box: Box{Name: "Box"}, Printed: time.Now(), Version: "1.2.3", Disks: []string{"/mnt/disk/rides"}}
+	for _, lang := range Languages() {
+		w, _, err := wordsIn(lang)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := f.Text(lang, printing(t, 1, 1).Papers[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		flat := strings.Join(strings.Fields(text), " ")
+		for _, want := range []string{w.say("lost.no-line-version", "version", "1.2.3"), w.say("lost.disk", "paths", "/mnt/disk/rides")} {
+			if !strings.Contains(flat, want) {
+				t.Errorf("%s: no %q in\n%s", lang, want, text)
 			}
 		}
 	}

@@ -62,6 +62,9 @@ func (h *Hand) Missing() int {
 	return max(0, h.pages[0].Need-len(h.pages))
 }
 
+// Empty tells whether there is no page yet: then nobody knows how many are needed.
+func (h *Hand) Empty() bool { return len(h.pages) == 0 }
+
 // Secret puts the pages together.
 func (h *Hand) Secret() (Secret, error) {
 	if n := h.Missing(); n > 0 {

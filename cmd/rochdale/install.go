@@ -43,6 +43,9 @@ func newInstallCommand(a *app) *cobra.Command {
 
 // install is the walk of an installation: look, judge, show, agree, do, tell.
 func (a *app) install(ctx context.Context, c *cobra.Command, o *installer.Options) error {
+	if err := a.notRecovering(); err != nil {
+		return err // before anybody is asked for anything
+	}
 	if err := a.completeOptions(ctx, c, o); err != nil {
 		return err
 	}
@@ -55,6 +58,9 @@ func (a *app) install(ctx context.Context, c *cobra.Command, o *installer.Option
 }
 
 func (a *app) lookAndInstall(ctx context.Context, deps installer.Deps, o *installer.Options) error {
+	if err := a.notRecovering(); err != nil {
+		return err
+	}
 	facts, found := installer.Preflight(ctx, installer.RealProbe(), *o)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -78,6 +84,15 @@ func (a *app) lookAndInstall(ctx context.Context, deps installer.Deps, o *instal
 		return withLog(err, "/var/lib/rochdale/apt.log, journalctl -u rochdale -u rochdale-edge")
 	}
 	return a.installed(result)
+}
+
+// notRecovering refuses to install while a recovery is under way or was interrupted: an
+// empty platform would come in the place of the one that was saved.
+func (a *app) notRecovering() error {
+	if _, err := os.Lstat(a.paths.RescueKit()); err == nil {
+		return appliance.Problem("install.recovering", nil)
+	}
+	return nil
 }
 
 // stopped ends the program after its findings were shown. In JSON the last line
@@ -117,19 +132,23 @@ func (a *app) carryOut(ctx context.Context, deps installer.Deps, plan step.Plan)
 }
 
 // installed tells what there is now, and what to do next.
-func (a *app) installed(r *installer.Result) error {
+func (a *app) installed(r *installer.Result, steps ...string) error {
 	a.printer.Findings(r.Findings)
 	a.printer.Result(struct {
 		*installer.Result
-		Findings []View `json:"findings"`
-		Next     string `json:"next"`
-	}{r, a.printer.Views(r.Findings), "rochdale status"}, func(w io.Writer) {
+		Findings []View   `json:"findings"`
+		Next     string   `json:"next"`
+		Steps    []string `json:"steps,omitempty"` // left to people, in words
+	}{r, a.printer.Views(r.Findings), "rochdale status", steps}, func(w io.Writer) {
 		fmt.Fprintln(w, a.t("install.done", "url", r.URL))
 		if r.RootURL != "" {
 			fmt.Fprintln(w, a.t("install.root", "link", r.RootURL))
 		}
 		if r.AdminLink != "" {
 			fmt.Fprintln(w, a.t("install.admin-link", "link", r.AdminLink))
+		}
+		for _, s := range steps {
+			fmt.Fprintln(w, s)
 		}
 		fmt.Fprintln(w, a.t("install.next", "command", "rochdale status"))
 	})

@@ -53,7 +53,7 @@ func TestQuotedCommands(t *testing.T) {
 // quoted finds the words behind the program's name in a line. Where another
 // program is told of a unit of that name nothing is ours.
 func quoted(line string) (list [][]string) {
-	const word = `(?:--?[a-z][a-z-]*|[a-z]+|\{[a-z]+\})`
+	const word = `(?:--?[a-z][a-z-]*|[a-z]+(?:-[a-z]+)*|\{[a-z]+\})`
 	call := regexp.MustCompile(`(^|\S+ |[^\s/.-]|\./|\s)rochdale((?: ` + word + `)+)`)
 	for _, m := range call.FindAllStringSubmatch(strings.ReplaceAll(line, `\n`, " ; "), -1) {
 		switch strings.TrimSpace(m[1]) {

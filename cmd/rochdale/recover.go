@@ -102,6 +102,7 @@ func (a *app) lookAndRecover(ctx context.Context, deps installer.Deps, legacy in
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	found = suiting(found)
 	a.printer.Findings(found)
 	if stop := installer.Blocking(found); len(stop) > 0 {
 		a.printer.Note("install.stopped", "count", len(stop))
@@ -117,7 +118,37 @@ func (a *app) lookAndRecover(ctx context.Context, deps installer.Deps, legacy in
 	if err := a.carryOut(ctx, deps, plan); err != nil {
 		return withLog(err, "/var/lib/rochdale/apt.log, journalctl -u rochdale -u rochdale-edge")
 	}
-	return a.installed(result)
+	return a.installed(result, a.afterRecovery(found)...)
+}
+
+// suiting makes of what was found before an installation what fits a recovery: the name
+// points to the lost machine as a rule, and what goes on is told already.
+func suiting(found []appliance.Finding) []appliance.Finding {
+	all := []appliance.Finding{{Severity: appliance.Notice, Message: appliance.Message{ID: "recover.takes-over"}}}
+	for _, f := range found {
+		switch f.ID {
+		case "install.goes-on":
+		case "install.domain-nowhere", "install.domain-elsewhere", "install.domain-behind-router":
+			all = append(all, appliance.Finding{Severity: appliance.Notice, Message: appliance.Message{ID: domainLater, Args: appliance.Args("domain", f.Args["domain"])}})
+		default:
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// domainLater is the finding that the name does not lead to this machine yet.
+const domainLater = "recover.domain-later"
+
+// afterRecovery is what is left to people.
+func (a *app) afterRecovery(found []appliance.Finding) []string {
+	steps := []string{a.t("recover.old-off")}
+	for _, f := range found {
+		if f.ID == domainLater {
+			steps = append([]string{a.t("recover.point-here", "domain", f.Args["domain"])}, steps...)
+		}
+	}
+	return steps
 }
 
 // legacy is what an earlier, interrupted run has kept, or else what is in the kit.
@@ -181,6 +212,7 @@ func legacyOf(k kit.Kit, recipient string) (installer.Legacy, error) {
 		}
 		at := appliance.Paths{}
 		l.Files[at.RepositoryPassword(r.Name)] = []byte(r.Password + "\n")
+		l.Files[at.Proven(r.Name)] = []byte(appliance.PasswordPrint([]byte(r.Password))) // it is the kit's
 		var env strings.Builder
 		for _, name := range sortedKeys(r.Env) {
 			fmt.Fprintf(&env, "%s=%s\n", name, envValue(r.Env[name]))
@@ -291,7 +323,11 @@ const linesOfPage = 9
 
 // typePage asks for the lines of one page, each again until it is as printed.
 func (a *app) typePage(ctx context.Context, hand *kit.Hand) error {
-	a.printer.Note("cli.recover.type-page", "missing", hand.Missing())
+	if hand.Empty() {
+		a.printer.Note("cli.recover.type-first")
+	} else {
+		a.printer.Note("cli.recover.type-page", "missing", hand.Missing())
+	}
 	var lines []string
 	for len(lines) < linesOfPage {
 		n := len(lines) + 1

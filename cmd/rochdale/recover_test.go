@@ -16,6 +16,7 @@ import (
 	"rochdale/appliance"
 	"rochdale/backups/kit"
 	"rochdale/backups/shelf"
+	"rochdale/installer"
 )
 
 const recoverConfig = `schema: 1
@@ -75,6 +76,7 @@ func TestLegacyOfAKit(t *testing.T) {
 	}
 	want := map[string]string{
 		"/etc/rochdale/backups/offsite.password": "secret\n", "/etc/rochdale/backups/offsite.env": "A=1\nB=2\n", "/root/.ssh/id_ed25519": "key",
+		"/var/lib/rochdale/recovery/offsite.proven": appliance.PasswordPrint([]byte("secret")),
 	}
 	if len(l.Files) != len(want) {
 		t.Errorf("%d files", len(l.Files))
@@ -156,6 +158,9 @@ func TestPagesAreTyped(t *testing.T) {
 	if err != nil || l.Serial != 4 {
 		t.Fatalf("%+v, %v\n%s", l, err, out)
 	}
+	if said := out.String(); strings.Count(said, "still needed: 1") != 2 || !strings.Contains(said, "How many pages are needed stands on it") {
+		t.Errorf("counted:\n%s", said) // after the first page, and after the stranger's
+	}
 	if said := out.String(); !strings.Contains(said, "Line 2") || !strings.Contains(said, "another printing") {
 		t.Errorf("said:\n%s", said)
 	}
@@ -193,5 +198,35 @@ func TestBareMachine(t *testing.T) {
 	}
 	if err := a.bare(); err != nil {
 		t.Error("an interrupted recovery does not go on:", err)
+	}
+}
+
+// TestWhatSuitsARecovery: the name points to the lost machine, as a rule, and at the end
+// somebody is told to change that.
+func TestWhatSuitsARecovery(t *testing.T) {
+	a, _ := testApp(false, nil)
+	f := func(id string) appliance.Finding {
+		return appliance.Finding{Severity: appliance.Warning, Message: appliance.Message{ID: id, Args: appliance.Args("domain", "rides.example", "addresses", "192.0.2.7")}}
+	}
+	for _, id := range []string{"install.domain-nowhere", "install.domain-elsewhere", "install.domain-behind-router"} {
+		found := suiting([]appliance.Finding{f("install.goes-on"), f(id), f("install.memory-tight")})
+		var ids []string
+		for _, one := range found {
+			ids = append(ids, one.ID)
+		}
+		if got := strings.Join(ids, " "); got != "recover.takes-over recover.domain-later install.memory-tight" {
+			t.Errorf("%s: %s", id, got)
+		}
+		steps := a.afterRecovery(found)
+		if len(steps) != 2 || !strings.Contains(steps[0], "Point rides.example to this machine") || !strings.Contains(steps[1], "off") {
+			t.Errorf("%q", steps)
+		}
+	}
+	if steps := a.afterRecovery(suiting(nil)); len(steps) != 1 {
+		t.Errorf("it points here: %q", steps)
+	}
+	a, out := testApp(false, nil)
+	if err := a.installed(&installer.Result{URL: "https://rides.example/"}, "Point it here."); err != nil || !strings.Contains(out.String(), "Point it here.") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -18,7 +18,7 @@ import (
 // newRecoveryCommand is `rochdale recovery`: what a co-op does before its machine
 // is lost.
 func newRecoveryCommand(a *app) *cobra.Command {
-	return a.noun("recovery", "help.recovery", newRecoveryPrintCommand(a), newRecoveryKitCommand(a), newRecoveryCheckCommand(a))
+	return a.noun("recovery", "help.recovery", newRecoveryPrintCommand(a), newRecoveryKitCommand(a), newRecoveryCheckCommand(a), newRecoveryTakeOverCommand(a))
 }
 
 func (a *app) daemonClient() *api.Client { return api.NewClient(a.paths.DaemonSocket()) }
@@ -73,7 +73,7 @@ func (a *app) writePages(w io.Writer, s appliance.RecoveryState) {
 	for _, p := range s.Pages {
 		proven := a.t("cli.recovery.never")
 		if !p.Proven.IsZero() {
-			proven = p.Proven.UTC().Format(time.DateOnly)
+			proven = a.t("cli.recovery.last", "date", p.Proven.UTC().Format(time.DateOnly))
 		}
 		fmt.Fprintln(w, a.t("cli.recovery.page", "page", p.Page, "proven", proven, "number", p.Next, "left", p.Left))
 	}

@@ -91,7 +91,7 @@ func (a *app) printPages(ctx context.Context, o printOptions) error {
 }
 
 func (a *app) putOnPaper(p kit.Printing, s appliance.RecoveryState, o printOptions) (files []string, err error) {
-	frame := kit.Frame{Box: kit.Box{Name: s.Name, Domain: s.Domain}, Printed: time.Now(), Places: s.Places}
+	frame := kit.Frame{Box: kit.Box{Name: s.Name, Domain: s.Domain}, Printed: time.Now(), Version: appliance.Version(), Places: s.Places, Disks: s.Disks}
 	if o.output == "" {
 		return nil, a.writePapers(a.streams.Out, frame, p.Papers, o.html)
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -20,6 +21,7 @@ import (
 	"rochdale/appliance/api"
 	"rochdale/appliance/host"
 	"rochdale/appliance/state"
+	"rochdale/appliance/step"
 	"rochdale/backups/kit"
 )
 
@@ -29,6 +31,10 @@ func exampleRecovery(ts *testscript.TestScript) api.KitDaemon {
 	d, err := recoveryDaemon(appliance.Paths{Root: ts.Getenv("ROCHDALE_ROOT")})
 	ts.Check(err)
 	return d
+}
+
+func (exampleDaemon) TakeBack(context.Context, func(step.Event)) (appliance.Taken, error) {
+	return appliance.Taken{Schema: 1, Epoch: 3, Missed: []string{}}, nil
 }
 
 func recoveryDaemon(paths appliance.Paths) (*appliance.Daemon, error) {
