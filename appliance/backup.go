@@ -411,11 +411,24 @@ func (d *Daemon) reached(ctx context.Context, r backups.Repository) (string, err
 		return d.makeRepository(ctx, r)
 	}
 	id, err := d.Vault.Identify(ctx, r)
-	var p *backups.Problem
-	if errors.As(err, &p) && p.ID == "backups.no-repository" {
-		return "", Problem("backup.gone", err, "repository", r.Name)
+	if err != nil {
+		return "", d.gone(ctx, r, err)
 	}
-	return id, err
+	return id, nil
+}
+
+// gone gives the words for a repository that is not there: one that had snapshots is not
+// made anew, so nobody is told that it would be.
+func (d *Daemon) gone(ctx context.Context, r backups.Repository, err error) error {
+	var p *backups.Problem
+	if r.Name == BoxRepository || !errors.As(err, &p) || p.ID != "backups.no-repository" {
+		return readable(err)
+	}
+	had, failed := d.hadSnapshots(ctx, r.Name)
+	if failed != nil || !had {
+		return readable(errors.Join(err, failed))
+	}
+	return Problem("backup.gone", err, "repository", r.Name)
 }
 
 // hadSnapshots tells whether a snapshot was ever put into a repository.

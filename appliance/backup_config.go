@@ -27,7 +27,10 @@ func (b BackupsConfig) validate() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Repositories)) {
 		key, one := "backups.repositories."+name, b.Repositories[name]
-		if !StackName(name) || name == BoxRepository {
+		if name == BoxRepository {
+			return Problem("config.repository-name", nil, "key", key, "name", name).WithCode(ExitUsage)
+		}
+		if !StackName(name) {
 			return invalidValue(key, name, "offsite")
 		}
 		// The files are those of every repository, so only the address is judged.
@@ -36,7 +39,7 @@ func (b BackupsConfig) validate() error {
 			return invalidValue(key+".url", one.URL, "sftp:rides@backup.example:/srv/rides")
 		}
 		if r.Kind() == backups.Local && !writable(one.URL) {
-			return invalidValue(key+".url", one.URL, "/mnt/disk/rides")
+			return Problem("config.repository-place", nil, "key", key+".url", "path", one.URL).WithCode(ExitUsage)
 		}
 	}
 	return nil

@@ -33,11 +33,12 @@ type RepositoryStatus struct {
 	// LastError is of the newest backup that failed and was not made good: a full one
 	// by a full one, a dump by either.
 	LastError *Message `json:"last_error,omitempty"`
-	// Full, Dump, Check and Prune are how each kind of run is by itself.
+	// Full, Dump, Check, Prune and Drill are how each kind of run is by itself.
 	Full  RunStatus `json:"full"`
 	Dump  RunStatus `json:"dump"`
 	Check RunStatus `json:"check"`
 	Prune RunStatus `json:"prune"`
+	Drill RunStatus `json:"drill"` // of any stack
 	// known is since when it is; zero: nobody asked.
 	known time.Time
 	// whole is when the oldest full backup that is remembered and worked began.
@@ -92,8 +93,8 @@ func backupStatus(ctx context.Context, r Reader, all []backups.Repository) (s Ba
 func repositoryStatus(ctx context.Context, r Reader, repository backups.Repository) (s RepositoryStatus, err error) {
 	kind := repository.Kind()
 	s = RepositoryStatus{Name: repository.Name, Kind: string(kind), Offsite: kind != backups.Local, AppendOnly: repository.AppendOnly}
-	for want, one := range map[BackupKind]*RunStatus{BackupFull: &s.Full, BackupDump: &s.Dump, BackupCheck: &s.Check, BackupPrune: &s.Prune} {
-		runs, err := r.Runs(ctx, repository.Name, want, KeptRuns)
+	for want, one := range map[BackupKind]*RunStatus{BackupFull: &s.Full, BackupDump: &s.Dump, BackupCheck: &s.Check, BackupPrune: &s.Prune, BackupDrill: &s.Drill} {
+		runs, err := r.Runs(ctx, repository.Name, want, KeptRuns+1) // with the last one that went well
 		if err != nil {
 			return s, err
 		}
@@ -171,16 +172,42 @@ func (d *Daemon) backupFindings(ctx context.Context) []Finding {
 	}
 	since := firstCommit(rows)
 	var all []Finding
-	offsite := false
-	for i, r := range s.Repositories {
-		offsite = offsite || r.Offsite
+	for i := range s.Repositories {
+		r := &s.Repositories[i]
 		r.known = known[i].Since
 		all = append(all, r.findings(since)...)
 	}
-	if !offsite {
-		all = append(all, Finding{Message: Message{ID: "backup.no-offsite"}, Severity: Notice})
+	return slices.Concat(all, outsideFindings(s.Repositories), d.sameDiskFindings(repositories), d.carrying.findings(),
+		d.stoppedFindings(ctx, rows), d.damageFindings(ctx), d.drillFindings(ctx, rows))
+}
+
+// outsideFindings tell that there is no copy outside of the machine. A repository
+// elsewhere is one when something was saved to it, and not when it is written down.
+func outsideFindings(all []RepositoryStatus) []Finding {
+	m := Message{ID: "backup.no-offsite"}
+	for _, r := range all {
+		switch {
+		case r.Offsite && r.worked():
+			return nil
+		case r.Offsite:
+			m = Message{ID: "backup.no-offsite-yet", Args: Args("repository", r.Name)}
+		}
 	}
-	return slices.Concat(all, d.carrying.findings(), d.stoppedFindings(ctx, rows), d.damageFindings(ctx), d.drillFindings(ctx, rows))
+	return []Finding{{Message: m, Severity: Notice}}
+}
+
+// sameDiskFindings tell of repositories that are lost with the box's data: in a folder
+// of the same disk, which looks the same as one whose disk is not mounted.
+func (d *Daemon) sameDiskFindings(all []backups.Repository) (found []Finding) {
+	for _, r := range all {
+		if r.Name == BoxRepository || r.Kind() != backups.Local {
+			continue
+		}
+		if same, err := d.Space.SameDisk(r.URL, d.Paths.BoxRepository()); err == nil && same {
+			found = append(found, Finding{Severity: Warning, Message: Message{ID: "backup.same-disk", Args: Args("repository", r.Name, "path", r.URL)}})
+		}
+	}
+	return found
 }
 
 // firstCommit is since when there is something to save.
@@ -201,9 +228,33 @@ func (r RepositoryStatus) findings(since time.Time) []Finding {
 	return distinct(slices.Concat(r.saveFindings(later(since, r.known)), r.upkeepFindings()))
 }
 
+// metWithin is how long after its first use a repository is known at the latest.
+const metWithin = 2 * reconcileEvery
+
+// worked tells whether anything was saved to the repository, at the address that it
+// has now.
+func (r RepositoryStatus) worked() bool {
+	return !r.LastSuccess.IsZero() && r.LastSuccess.After(r.known.Add(-metWithin))
+}
+
+// neverWorked is why nothing was saved there so far, although that was tried.
+func (r RepositoryStatus) neverWorked() *Message {
+	failed := later(r.Full.failed, r.Dump.failed)
+	if r.worked() || r.LastError == nil || failed.Before(r.known) {
+		return nil
+	}
+	return r.LastError
+}
+
 // saveFindings tell of backups. Those of databases alone make up for no full one:
-// plain files are in no dump.
+// plain files are in no dump. One that never worked is no bad day that passes: somebody
+// has to look at what was written down.
 func (r RepositoryStatus) saveFindings(since time.Time) (all []Finding) {
+	if e := r.neverWorked(); e != nil {
+		all = because(Message{ID: "backup.never-worked", Args: Args("repository", r.Name)}, *e)
+		all[0].Severity = Failure
+		return all
+	}
 	last, whole := later(since, r.LastSuccess), later(since, r.Full.LastSuccess)
 	if time.Since(last) > staleAfter {
 		return []Finding{{Severity: Failure, Message: Message{ID: "backup.stale", Args: Args("repository", r.Name, "hours", int(time.Since(last).Hours()))}}}
@@ -212,12 +263,12 @@ func (r RepositoryStatus) saveFindings(since time.Time) (all []Finding) {
 		all = append(all, Finding{Severity: Failure, Message: Message{ID: "backup.full-stale", Args: Args("repository", r.Name, "days", int(time.Since(whole).Hours()/24))}})
 	}
 	if e := r.Full.LastError; e != nil && r.Dump.LastSuccess.After(r.Full.failed) {
-		all = append(all, because(Message{ID: "backup.full-failed", Args: Args("repository", r.Name, "detail", e.ID)}, *e)...)
+		all = append(all, because(Message{ID: "backup.full-failed", Args: Args("repository", r.Name)}, *e)...)
 	} else if e != nil {
-		all = append(all, because(Message{ID: "backup.failed", Args: Args("repository", r.Name, "detail", e.ID)}, *e)...)
+		all = append(all, because(Message{ID: "backup.failed", Args: Args("repository", r.Name)}, *e)...)
 	}
 	if e := r.Dump.LastError; e != nil {
-		all = append(all, because(Message{ID: "backup.failed", Args: Args("repository", r.Name, "detail", e.ID)}, *e)...)
+		all = append(all, because(Message{ID: "backup.failed", Args: Args("repository", r.Name)}, *e)...)
 	}
 	return all
 }
@@ -235,7 +286,7 @@ func (r RepositoryStatus) upkeepFindings() (all []Finding) {
 		}
 	}
 	if e := r.Prune.LastError; e != nil && !replaced(e) && !r.AppendOnly {
-		all = append(all, because(Message{ID: "backup.prune-failed", Args: Args("repository", r.Name, "detail", e.ID)}, *e)...)
+		all = append(all, because(Message{ID: "backup.prune-failed", Args: Args("repository", r.Name)}, *e)...)
 	}
 	return all
 }

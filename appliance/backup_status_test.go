@@ -137,3 +137,48 @@ func TestNewBoxHasNoFindings(t *testing.T) {
 		}
 	})
 }
+
+// TestRepositoryThatNeverWorked is a failure after the first run that failed, whatever
+// kept it from working, and a note that there is no copy elsewhere stays.
+func TestRepositoryThatNeverWorked(t *testing.T) {
+	saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		b.vault.fail("offsite", unreachable("offsite"))
+		if err := backup(d, appliance.BackupFull); err == nil {
+			t.Fatal("the repository was reached")
+		}
+		if f := b.findings(); !slices.Equal(f, []string{"failure backup.never-worked", "warning backups.unreachable"}) {
+			t.Errorf("findings %v", f)
+		}
+		s, err := d.Status(t.Context())
+		if err != nil || s.Healthy || !slices.ContainsFunc(s.Findings, func(f appliance.Finding) bool { return f.ID == "backup.no-offsite-yet" }) {
+			t.Errorf("healthy %v, %v, %v", s.Healthy, s.Findings, err)
+		}
+		b.vault.fail("offsite", nil)
+		time.Sleep(time.Second)
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		if f := b.findings(); len(f) > 0 {
+			t.Errorf("when it works: findings %v", f)
+		}
+		b.vault.fail("offsite", unreachable("offsite"))
+		time.Sleep(time.Second)
+		if err := backup(d, appliance.BackupFull); err == nil {
+			t.Fatal("the repository was reached")
+		}
+		if f := b.findings(); !slices.Equal(f, []string{"warning backup.failed", "warning backups.unreachable"}) {
+			t.Errorf("one bad day later: findings %v", f)
+		}
+	})
+}
+
+// TestSameDisk: a folder below /mnt on the disk of the box's data is told of.
+func TestSameDisk(t *testing.T) {
+	for path, want := range map[string]bool{"/mnt/folder/rides": true, "/mnt/disk/rides": false} {
+		saving(t, testConfig+"backups: {repositories: {disk: {url: "+path+"}}}\n", func(t *testing.T, b *bench, _ *appliance.Daemon) {
+			if told := slices.Contains(b.findings(), "warning backup.same-disk"); told != want {
+				t.Errorf("%s: told %v", path, told)
+			}
+		})
+	}
+}

@@ -114,7 +114,7 @@ func TestOneRepositoryIsDown(t *testing.T) {
 		if b.vault.count("offsite") != 1 {
 			t.Error("the other repository got nothing")
 		}
-		if f := b.findings(); !slices.Contains(f, "warning backup.failed") || !slices.Contains(f, "warning backups.disk-full") {
+		if f := b.findings(); !slices.Contains(f, "failure backup.never-worked") || !slices.Contains(f, "warning backups.disk-full") {
 			t.Errorf("findings %v", f)
 		}
 		s, err := d.Status(t.Context())
@@ -320,7 +320,7 @@ func TestNoRoomInTheBoxItself(t *testing.T) {
 		if box, elsewhere := b.vault.count("box"), b.vault.count("offsite"); box != 0 || elsewhere != 1 {
 			t.Errorf("%d snapshots on the box, %d elsewhere", box, elsewhere)
 		}
-		if f := b.findings(); !slices.Equal(f, []string{"warning backup.failed", "warning backup.no-spare"}) {
+		if f := b.findings(); !slices.Equal(f, []string{"failure backup.never-worked", "warning backup.no-spare"}) {
 			t.Errorf("findings %v", f)
 		}
 	})
@@ -523,12 +523,34 @@ func TestRestoreThatFails(t *testing.T) {
 }
 
 func TestNoCopyElsewhere(t *testing.T) {
-	for config, want := range map[string]bool{testConfig: true, offsiteConfig: false} {
-		t.Run(fmt.Sprint(want), func(t *testing.T) {
-			saving(t, config, func(t *testing.T, b *bench, d *appliance.Daemon) {
-				told := slices.ContainsFunc(d.Findings(t.Context()), func(f appliance.Finding) bool { return f.ID == "backup.no-offsite" })
-				if told != want {
-					t.Errorf("told %v, want %v", told, want)
+	elsewhere := func(t *testing.T, d *appliance.Daemon) (id string) {
+		t.Helper()
+		for _, f := range d.Findings(t.Context()) {
+			if strings.HasPrefix(f.ID, "backup.no-offsite") {
+				id += f.ID
+			}
+		}
+		return id
+	}
+	const disk = testConfig + "backups: {repositories: {disk: {url: /mnt/disk/rides}}}\n"
+	for config, want := range map[string][2]string{
+		testConfig:    {"backup.no-offsite", "backup.no-offsite"},
+		disk:          {"backup.no-offsite", "backup.no-offsite"},
+		offsiteConfig: {"backup.no-offsite-yet", ""},
+	} {
+		t.Run(fmt.Sprint(len(config), want), func(t *testing.T) {
+			saving(t, config, func(t *testing.T, _ *bench, d *appliance.Daemon) {
+				if got := elsewhere(t, d); got != want[0] {
+					t.Errorf("told %q before anything was saved, want %q", got, want[0])
+				}
+				if config == disk {
+					return
+				}
+				if err := backup(d, appliance.BackupFull); err != nil {
+					t.Fatal(err)
+				}
+				if got := elsewhere(t, d); got != want[1] {
+					t.Errorf("told %q, want %q", got, want[1])
 				}
 			})
 		})

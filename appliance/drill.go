@@ -314,21 +314,21 @@ func (d *Daemon) drillFindings(ctx context.Context, rows []Release) (all []Findi
 		if row.Stopped {
 			continue // it is not drilled either
 		}
-		if f := drillFinding(row, runs); f != nil {
-			all = append(all, *f)
-		}
+		all = append(all, drillFinding(row, runs)...)
 	}
 	return all
 }
 
-func drillFinding(row Release, runs []BackupRun) *Finding {
+func drillFinding(row Release, runs []BackupRun) []Finding {
 	since, newest := row.Committed, true
 	for _, run := range runs {
 		if run.Drill == nil || run.Drill.Stack != row.Stack {
 			continue
 		}
 		if newest && !run.OK && run.Error != nil {
-			return &Finding{Severity: Failure, Message: Message{ID: "drill.failed", Args: Args("stack", row.Stack, "repository", run.Repository, "detail", run.Error.ID)}}
+			told := because(Message{ID: "drill.failed", Args: Args("stack", row.Stack, "repository", run.Repository)}, *run.Error)
+			told[0].Severity = Failure
+			return told
 		}
 		newest = false
 		if run.OK {
@@ -338,7 +338,7 @@ func drillFinding(row Release, runs []BackupRun) *Finding {
 	if time.Since(since) < drillOverdue {
 		return nil
 	}
-	return &Finding{Severity: Warning, Message: Message{ID: "drill.overdue", Args: Args("stack", row.Stack, "days", int(time.Since(since).Hours()/24))}}
+	return []Finding{{Severity: Warning, Message: Message{ID: "drill.overdue", Args: Args("stack", row.Stack, "days", int(time.Since(since).Hours()/24))}}}
 }
 
 // drillOffsite proves each repository elsewhere.

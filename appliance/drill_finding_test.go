@@ -33,8 +33,11 @@ func TestDrillFinding(t *testing.T) {
 	} {
 		f := drillFinding(Release{Stack: "delivery", Committed: ago(c.began)}, c.runs)
 		var got string
-		if f != nil {
-			got = f.ID
+		if len(f) > 0 {
+			got = f[0].ID
+		}
+		if failed := got == "drill.failed"; failed != (len(f) == 2) || failed && (f[1].ID != "drill.fact" || f[0].Args["detail"] != "") {
+			t.Errorf("%s: the reason does not stand beside it: %v", name, f)
 		}
 		if got != c.want {
 			t.Errorf("%s: %q is told, want %q", name, got, c.want)

@@ -4,6 +4,7 @@ package appliance
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -79,5 +80,38 @@ func TestDiskThatIsNotMounted(t *testing.T) {
 				t.Error("the second time:", err)
 			}
 		})
+	}
+}
+
+// nowhere is a way to repositories that are not there.
+type nowhere struct{ Vault }
+
+func (nowhere) Snapshots(_ context.Context, r backups.Repository, _ ...string) ([]backups.Snapshot, error) {
+	return nil, &backups.Problem{ID: "backups.no-repository", Args: map[string]string{"repository": r.Name}}
+}
+
+func (nowhere) Check(_ context.Context, r backups.Repository, _ backups.Part) (backups.CheckReport, error) {
+	return backups.CheckReport{}, &backups.Problem{ID: "backups.no-repository", Args: map[string]string{"repository": r.Name}}
+}
+
+// KeepRun keeps nothing.
+func (past) KeepRun(context.Context, BackupRun) error { return nil }
+
+// TestGoneIsToldByWhateverLooks: who lists, restores, drills or checks does not hear that
+// a backup would make a new one, which it refuses.
+func TestGoneIsToldByWhateverLooks(t *testing.T) {
+	for _, c := range []struct {
+		repository string
+		had        bool
+		want       string
+	}{{"disk", true, "backup.gone"}, {"disk", false, "backups.no-repository"}, {BoxRepository, true, "backups.no-repository"}} {
+		d := &Daemon{Parts: Parts{Vault: nowhere{}, Store: past{had: c.had}, Log: slog.New(slog.DiscardHandler)}, files: host.NewFiles()}
+		r := backups.Repository{Name: c.repository, URL: "/mnt/disk/rides"}
+		_, listed := d.restorables(t.Context(), r)
+		for what, err := range map[string]error{"list": listed, "check": d.checkRepository(t.Context(), r)} {
+			if !IsProblem(err, c.want) {
+				t.Errorf("%s of %+v: %v", what, c, err)
+			}
+		}
 	}
 }

@@ -117,8 +117,7 @@ func TestNewRepositorySavedByHand(t *testing.T) {
 	})
 }
 
-// TestNewRepositoryThatFails is tried once before the night, and told of as stale when it
-// had its time. That does not begin anew with the daemon.
+// TestNewRepositoryThatFails is tried once before the night, and told of as a failure at once. That does not begin anew with the daemon.
 func TestNewRepositoryThatFails(t *testing.T) {
 	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
 		b.old(d)
@@ -127,7 +126,7 @@ func TestNewRepositoryThatFails(t *testing.T) {
 		b.vault.fail("offsite", unreachable("offsite"))
 		b.reconfigure(d, offsiteConfig)
 		time.Sleep(time.Hour)
-		if f := b.ofCopies(); hasFailure(f) || !slices.Contains(f, "warning backup.failed") {
+		if f := b.ofCopies(); !slices.Equal(f, []string{"failure backup.never-worked", "warning backups.unreachable"}) {
 			t.Errorf("findings %v", f)
 		}
 		b.stop()
@@ -141,7 +140,7 @@ func TestNewRepositoryThatFails(t *testing.T) {
 			t.Errorf("%+v, %v", known, err)
 		}
 		b.long()
-		if f := b.ofCopies(); !slices.Contains(f, "failure backup.stale") {
+		if f := b.ofCopies(); !slices.Contains(f, "failure backup.never-worked") {
 			t.Errorf("after its time: findings %v", f)
 		}
 	})
@@ -162,7 +161,7 @@ func TestRepositoryGetsAnotherAddress(t *testing.T) {
 					t.Fatal(err)
 				}
 				b.long()
-				if f := b.ofCopies(); !slices.Contains(f, "failure backup.stale") {
+				if f := b.ofCopies(); !slices.Contains(f, "failure backup.never-worked") {
 					t.Fatalf("findings %v", f)
 				}
 				time.Sleep(time.Second)

@@ -41,7 +41,7 @@ func (l *lanes) take(ctx context.Context, stack, what string) (release func(), e
 		}
 		l.mu.Unlock()
 		if other.yield == nil {
-			return nil, Problem("daemon.busy", nil, "stack", stack, "job", other.what).WithCode(ExitLocked)
+			return nil, Problem("daemon.busy", nil, "stack", stack, "plan", other.what).WithCode(ExitLocked)
 		}
 		other.yield()
 		select {
@@ -93,7 +93,7 @@ func (l *lanes) settled(ctx context.Context, stack string, most time.Duration) e
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-bounded.Done():
-			return Problem("daemon.busy", nil, "stack", stack, "job", other.what).WithCode(ExitLocked)
+			return Problem("daemon.busy", nil, "stack", stack, "plan", other.what).WithCode(ExitLocked)
 		}
 	}
 }

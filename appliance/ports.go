@@ -313,6 +313,9 @@ type Space interface {
 	// Free is what root may still write on the file system of the folder, or of
 	// the nearest folder above it that is there.
 	Free(path string) (int64, error)
+	// SameDisk tells whether two folders, or the nearest ones above them that are
+	// there, are on the same file system.
+	SameDisk(a, b string) (bool, error)
 	// Memory is what programs can still have without swapping.
 	Memory() (int64, error)
 }

@@ -172,7 +172,7 @@ func serverUpdates() map[string]serverUpdate {
 				return nil
 			}
 		}, reason: "engine.ended", log: true},
-		"migration fails":    {spoil: func(b *bench, _ string) { b.migrator.err = appliance.Problem("migrate.failed", nil) }, reason: "migrate.failed", log: true},
+		"migration fails":    {spoil: func(b *bench, _ string) { b.migrator.err = appliance.Problem("migrate.failed", nil) }, reason: "migrate.copy-not-changed", log: true},
 		"slow to end":        {spoil: slowToEnd, reason: "update.over-budget"},
 		"slow with a window": {spoil: slowToEnd, window: 2 * time.Minute},
 	}

@@ -92,7 +92,7 @@ func TestReasonOutlivesTheDaemon(t *testing.T) {
 		time.Sleep(time.Minute)
 		b.stillServes(before, row)
 		all, err := b.store.Changes(t.Context(), "delivery", 10)
-		if err != nil || len(all) != 1 || all[0].Outcome != appliance.PutBack || all[0].Reason.ID != "migrate.failed" {
+		if err != nil || len(all) != 1 || all[0].Outcome != appliance.PutBack || all[0].Reason.ID != "migrate.copy-not-changed" {
 			t.Errorf("%+v, %v", all, err)
 		}
 		if _, err := apply(d); !appliance.IsProblem(err, "update.bad-version") {

@@ -119,7 +119,7 @@ func (d *Daemon) restorables(ctx context.Context, r backups.Repository) ([]Resto
 	for _, kind := range []BackupKind{BackupDump, BackupFull} {
 		some, err := d.Vault.Snapshots(ctx, r, kindTag(kind))
 		if err != nil {
-			return nil, readable(err)
+			return nil, d.gone(ctx, r, err)
 		}
 		for _, s := range some {
 			list = append(list, Restorable{Schema: 1, Repository: r.Name, Snapshot: s.ID, Made: s.Time.UTC(), Kind: kind})

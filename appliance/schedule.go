@@ -56,7 +56,7 @@ func (d *Daemon) tasks() []task {
 // saved yet: that is waited for like a job.
 func (d *Daemon) fullWhenWhole(ctx context.Context) error {
 	if isFile(d.Paths.RescueKit()) {
-		return Problem("daemon.busy", nil, "stack", exclusiveLane, "job", "stack-recover").WithCode(ExitLocked)
+		return Problem("daemon.busy", nil, "stack", exclusiveLane, "plan", "stack-recover").WithCode(ExitLocked)
 	}
 	return d.Backup(ctx, BackupFull, "", nil)
 }

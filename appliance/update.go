@@ -291,12 +291,24 @@ func (t *transition) migrate(ctx context.Context, report step.Report) error {
 		}
 		done, err := t.Migrator.Up(ctx, m)
 		if err != nil {
-			return err
+			return ofCopy(err)
 		}
 		t.after = done.Facts
 		report(fmt.Sprintf("schema %d -> %d", done.From, done.To))
 	}
 	return t.command(ctx, t.to, t.Suffix, report)
+}
+
+// ofCopy tells a migration that failed from one of the data that a stack runs on: here it
+// was a copy, nothing of it stays, and another try begins with a new one.
+func ofCopy(err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.ID != "migrate.failed" {
+		return err
+	}
+	told := *e
+	told.Message = Message{ID: "migrate.copy-not-changed", Args: e.Args}
+	return &told
 }
 
 // compare holds the facts of the new data against those of the old.

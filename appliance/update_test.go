@@ -130,7 +130,7 @@ func failures() map[string]failure {
 		"image missing":    {spoil: func(b *bench) { b.engine.broken = digest2 }, reason: "engine.image", early: true},
 		"never healthy":    {spoil: sick, reason: "engine.unhealthy"},
 		"probe fails":      {spoil: func(b *bench) { b.engine.probe = errors.New("500") }, reason: "update.probe"},
-		"migration fails":  {spoil: func(b *bench) { b.migrator.err = appliance.Problem("migrate.failed", nil) }, reason: "migrate.failed"},
+		"migration fails":  {spoil: func(b *bench) { b.migrator.err = appliance.Problem("migrate.failed", nil) }, reason: "migrate.copy-not-changed"},
 		"disk full":        {spoil: func(b *bench) { b.data.err = appliance.Problem("migrate.disk-full", nil) }, reason: "migrate.disk-full", here: true},
 		"no room":          {spoil: func(b *bench) { b.space.free = 256<<20 + 1<<19 }, reason: "update.no-room", early: true},
 		"no memory":        {edit: func(b *appliance.Bundle) { b.Stack.Manifest.Needs.Memory = 1 << 30 }, spoil: func(b *bench) { b.space.memory = 1 << 20 }, reason: "update.no-memory", early: true},
@@ -142,7 +142,7 @@ func failures() map[string]failure {
 		"both fail": {spoil: func(b *bench) {
 			b.migrator.err = appliance.Problem("migrate.failed", nil)
 			b.migrator.before = func() { b.data.set(2, nil) }
-		}, reason: "migrate.failed"},
+		}, reason: "migrate.copy-not-changed"},
 		"takes too long": {spoil: func(b *bench) { b.data.takes = time.Minute }, reason: "update.over-budget", here: true},
 	}
 }
@@ -327,7 +327,7 @@ func TestBadVersionIsNotTriedAgain(t *testing.T) {
 		b.migrator.err = nil
 		_, err := apply(d)
 		var e *appliance.Error
-		if !errors.As(err, &e) || e.ID != "update.bad-version" || len(e.Places) != 1 || e.Places[0].ID != "migrate.failed" {
+		if !errors.As(err, &e) || e.ID != "update.bad-version" || len(e.Places) != 1 || e.Places[0].ID != "migrate.copy-not-changed" {
 			t.Fatal(err)
 		}
 		again := func(r *appliance.UpdateRequest) { r.Again = true }

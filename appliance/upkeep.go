@@ -83,7 +83,7 @@ func (d *Daemon) checkRepository(ctx context.Context, r backups.Repository) erro
 	return d.keepUp(ctx, r, BackupCheck, func(ctx context.Context, run *BackupRun) error {
 		report, err := d.Vault.Check(ctx, r, health.Next(parts))
 		if err != nil && report.Errors == 0 {
-			return err // it could not be looked at; a damage that was found is told below
+			return d.gone(ctx, r, err) // it could not be looked at; a damage that was found is told below
 		}
 		health = health.After(report)
 		run.Health = &health
@@ -168,7 +168,7 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) erro
 				run.Ahead = append(run.Ahead, Message{ID: f.Ahead.ID, Args: f.Ahead.Args})
 			}
 			if err != nil {
-				return err
+				return d.gone(ctx, r, err)
 			}
 		}
 		return d.Vault.Prune(ctx, r)

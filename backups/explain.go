@@ -95,12 +95,15 @@ func signs() []sign {
 		{"backups.lock-damaged", []string{"invalid lock file"}},
 		{"backups.repository-damaged", signsOfDamage()},
 		{"backups.unreachable", signsOfNetwork()},
+		// ssh ended without a word of its own that came through: it may be any of these.
+		{"backups.no-session", []string{"unable to start the sftp session"}},
 	}...)
 }
 
 func signsOfServer() []sign {
 	return []sign{
-		{"backups.not-trusted", []string{"Host key verification failed", "x509: ", "tls: failed to verify"}},
+		{"backups.no-ssh", []string{`"ssh": executable file not found`}},
+		{"backups.not-trusted", []string{"Host key verification failed", "host key is known for", "REMOTE HOST IDENTIFICATION HAS CHANGED", "x509: ", "tls: failed to verify"}},
 		{"backups.refused", []string{
 			"Permission denied (", "401 Unauthorized", "403 Forbidden", "(401)", "(403)",
 			"Access Denied", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "does not exist in our records",
@@ -118,7 +121,9 @@ func signsOfDamage() []string {
 func signsOfNetwork() []string {
 	return []string{
 		"dial tcp", "connection refused", "no such host", "i/o timeout", "connection reset by peer", "network is unreachable",
-		"no route to host", "TLS handshake timeout", "unable to start the sftp session", "connection lost", "broken pipe",
+		"no route to host", "TLS handshake timeout", "connection lost", "broken pipe",
+		// ssh's own words
+		"ssh: connect to host", "Could not resolve hostname", "Connection timed out", "Connection closed by", "Connection reset by",
 	}
 }
 

@@ -36,6 +36,33 @@ func (Space) Free(path string) (int64, error) {
 	}
 }
 
+// SameDisk tells whether two folders, or the nearest ones above them that are there, are
+// on the same file system.
+func (Space) SameDisk(a, b string) (bool, error) {
+	one, err := device(a)
+	if err != nil {
+		return false, err
+	}
+	other, err := device(b)
+	return one == other, err
+}
+
+// device is the number of the file system that a folder is on.
+func device(path string) (uint64, error) {
+	var s unix.Stat_t
+	for {
+		err := unix.Stat(path, &s)
+		if err == nil {
+			return uint64(s.Dev), nil //nolint:unconvert // it is 32 bits wide elsewhere
+		}
+		parent := filepath.Dir(path)
+		if !errors.Is(err, fs.ErrNotExist) || parent == path {
+			return 0, fmt.Errorf("look which disk %s is on: %w", path, err)
+		}
+		path = parent
+	}
+}
+
 // Memory is how many bytes programs can still have without swapping.
 func (Space) Memory() (int64, error) {
 	f, err := os.Open("/proc/meminfo")

@@ -22,6 +22,16 @@ func TestFreeAsksTheFolderAbove(t *testing.T) {
 	}
 }
 
+func TestSameDisk(t *testing.T) {
+	dir := t.TempDir()
+	if same, err := (Space{}).SameDisk(dir, filepath.Join(dir, "not", "there")); err != nil || !same {
+		t.Error(same, err)
+	}
+	if same, err := (Space{}).SameDisk(dir, "/proc"); err != nil || same {
+		t.Error(same, err)
+	}
+}
+
 func TestAvailable(t *testing.T) {
 	n, err := available(strings.NewReader("MemTotal: 2048 kB\nMemAvailable:    1024 kB\n"))
 	if n != 1<<20 || err != nil {

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -55,7 +56,29 @@ func (c *Catalogue) Render(lang string, m appliance.Message) Rendered {
 	if !ok {
 		return Rendered{Title: m.String()}
 	}
-	return Rendered{Title: fill(r.Title, m.Args), Why: fill(r.Why, m.Args), Fix: fill(r.Fix, m.Args)}
+	args := c.inWords(lang, m.Args)
+	return Rendered{Title: fill(r.Title, args), Why: fill(r.Why, args), Fix: fill(r.Fix, args)}
+}
+
+// planArg is the argument that is the name of a plan. People read it in words.
+const planArg = "plan"
+
+func (c *Catalogue) inWords(lang string, args map[string]string) map[string]string {
+	name, ok := args[planArg]
+	if !ok {
+		return args
+	}
+	args = maps.Clone(args)
+	args[planArg] = c.Plan(lang, name)
+	return args
+}
+
+// Plan gives the name of a plan in words: "backup-check" is "reading repositories again".
+func (c *Catalogue) Plan(lang, name string) string {
+	if r, ok := c.find(lang, "plan."+name); ok {
+		return r.Title
+	}
+	return name
 }
 
 // Label gives the title of an id, filled in from pairs of name and value.

@@ -55,6 +55,30 @@ func TestRender(t *testing.T) {
 	}
 }
 
+// TestPlansInWords: nobody reads the name of a plan, whatever its message is.
+func TestPlansInWords(t *testing.T) {
+	c := Open()
+	busy := appliance.Message{ID: "daemon.busy", Args: appliance.Args("plan", "stack-update")}
+	for lang, want := range map[string]string{"en": "way: update", "es": "en curso: actualización", "fr": "en cours : mise à jour"} {
+		if got := c.Render(lang, busy).Title; !strings.HasSuffix(got, want) {
+			t.Errorf("%s: %q", lang, got)
+		}
+	}
+	if busy.Args["plan"] != "stack-update" {
+		t.Error("the message was changed")
+	}
+	if got := c.Plan("es", "moving"); got != "moving" {
+		t.Errorf("an unknown plan is %q", got)
+	}
+	for dir, plans := range scan(t, "../..").plans {
+		for _, name := range plans {
+			if !c.Has("plan." + name) {
+				t.Errorf("%s: the plan %q has no words", dir, name)
+			}
+		}
+	}
+}
+
 func TestOnlyTheLanguagesAskedForAreKept(t *testing.T) {
 	c := open(example)
 	if len(c.languages) != 0 {

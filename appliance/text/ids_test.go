@@ -85,12 +85,37 @@ func TestScanSeesIDs(t *testing.T) {
 	}
 }
 
+// TestNoIDsInDetails: what is filled in for {detail} is read by people, and the id of a
+// message tells them nothing. The message itself stands beside it, in words.
+func TestNoIDsInDetails(t *testing.T) {
+	for _, where := range scan(t, "../..").idDetails {
+		t.Errorf("%s: an id is given as a detail", where)
+	}
+	if got := scan(t, "testdata/code").idDetails; len(got) != 1 {
+		t.Errorf("the walk over the code found %v, want one", got)
+	}
+}
+
+// idDetail tells whether a call has the arguments "detail", x.ID.
+func idDetail(c *ast.CallExpr) bool {
+	for i := 1; i < len(c.Args); i++ {
+		if name, ok := stringOf(c.Args[i-1]); ok && name == "detail" {
+			if x, ok := c.Args[i].(*ast.SelectorExpr); ok && x.Sel.Name == "ID" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // scanned is what the walk over the code found.
 type scanned struct {
 	ids      map[string]string            // id given to a person → where
 	literals map[string]bool              // every string in the code
 	steps    map[string]map[string]string // by folder: step id → where
 	plans    map[string][]string          // by folder: names of plans
+	// idDetails are where the id of a message is given as a detail of another.
+	idDetails []string
 }
 
 // mentions tells whether the id is a string of the code, or begins with one
@@ -232,6 +257,10 @@ func (p packageScan) collect(dir string, s *scanned) {
 			case *ast.BasicLit:
 				if v, ok := stringOf(x); ok {
 					s.literals[v] = true
+				}
+			case *ast.CallExpr:
+				if idDetail(x) {
+					s.idDetails = append(s.idDetails, p.set.Position(x.Pos()).String())
 				}
 			case *ast.CompositeLit:
 				p.steps(dir, x, s)

@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,36 +50,58 @@ func (a *app) listBackups(ctx context.Context, from string) error {
 		}{1, status.Backups, list})
 	}
 	a.writeRepositories(status.Backups.Repositories)
-	a.writeSnapshots(list)
+	a.writeSnapshots(list, from)
 	return nil
 }
 
 const minute = "2006-01-02 15:04 UTC"
 
+// writeRepositories shows how they are, and below that when what they hold was last
+// proven: read again without a fault, and restored beside the running stack.
 func (a *app) writeRepositories(list []appliance.RepositoryStatus) {
-	var rows [][]string
+	var rows, proofs [][]string
 	for _, r := range list {
-		last, state := "-", a.t("cli.backup.well")
-		if !r.LastSuccess.IsZero() {
-			last = r.LastSuccess.UTC().Format(minute)
-		}
-		if r.LastError != nil {
-			state = a.texts.Render(a.lang, *r.LastError).Title
-		}
-		rows = append(rows, []string{r.Name, r.Kind, last, state})
+		rows = append(rows, []string{r.Name, r.Kind, moment(r.LastSuccess), a.stateOf(r)})
+		proofs = append(proofs, []string{r.Name, moment(r.Check.LastSuccess), moment(r.Drill.LastSuccess)})
 	}
 	a.table(a.streams.Out, []string{"cli.head.repository", "cli.head.kind", "cli.head.last", "cli.head.state"}, rows)
+	a.section(a.streams.Out, []string{"cli.head.repository", "cli.head.last-check", "cli.head.last-drill"}, proofs)
+	fmt.Fprintln(a.streams.Out)
 }
 
-func (a *app) writeSnapshots(list []appliance.Restorable) {
+func (a *app) stateOf(r appliance.RepositoryStatus) string {
+	switch {
+	case r.LastError != nil:
+		return a.texts.Render(a.lang, *r.LastError).Title
+	case r.LastSuccess.IsZero():
+		return a.t("cli.backup.nothing")
+	default:
+		return a.t("cli.backup.well")
+	}
+}
+
+// moment is a time as people read it, and a dash for never.
+func moment(at time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return at.UTC().Format(minute)
+}
+
+// writeSnapshots lists them, with the command that goes back to one: it has to name the
+// repository as it was named here.
+func (a *app) writeSnapshots(list []appliance.Restorable, from string) {
 	if len(list) == 0 {
 		a.printer.Say("cli.backup.none")
 		return
+	}
+	if from != "" {
+		from = " --from " + from
 	}
 	var rows [][]string
 	for _, s := range list {
 		rows = append(rows, []string{cut(s.Snapshot, 8), s.Made.UTC().Format(minute), a.t("cli.backup.kind." + string(s.Kind)), s.Repository})
 	}
-	a.printer.Say("cli.backup.snapshots")
+	a.printer.Say("cli.backup.snapshots", "from", from)
 	a.table(a.streams.Out, []string{"cli.head.snapshot", "cli.head.made", "cli.head.kind", "cli.head.repository"}, rows)
 }

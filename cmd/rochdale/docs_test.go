@@ -50,7 +50,7 @@ to standard output: a command with one answer prints one object; a command that 
 ` + "`type`" + `: plan, finding, event, log, result, error. JSON only ever gains fields. Colours follow NO_COLOR. How a command ended is in
 [its exit code](exit-codes.md).
 
-Texts are in English, Spanish or French: ` + "`--lang`, else `language` in `rochdale.yaml`, else LC_ALL, LC_MESSAGES or LANG" + `. ROCHDALE_ROOT names
+Texts are in English, Spanish or French: ` + "`--lang`, else `language` in `rochdale.yaml` (English where it names none), else, where nothing is installed, LC_ALL, LC_MESSAGES or LANG" + `. ROCHDALE_ROOT names
 another folder than / to look for the files of an installation, for machines that are prepared from outside.
 
 `

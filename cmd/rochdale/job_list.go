@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -69,7 +70,15 @@ func (a *app) writeJobs(list []appliance.Job) {
 		if j.Outcome != "" {
 			outcome = string(j.Outcome)
 		}
-		rows = append(rows, []string{j.ID, j.Plan, dash(j.Key), j.Opened.UTC().Format("2006-01-02 15:04 UTC"), a.t("cli.job." + outcome)})
+		rows = append(rows, []string{j.ID, a.texts.Plan(a.lang, j.Plan), a.about(j), j.Opened.UTC().Format("2006-01-02 15:04 UTC"), a.t("cli.job." + outcome)})
 	}
 	a.table(a.streams.Out, []string{"cli.head.job", "cli.head.plan", "cli.head.about", "cli.head.began", "cli.head.outcome"}, rows)
+}
+
+// about is what a job is for: a stack, or the machine where it is for all of it.
+func (a *app) about(j appliance.Job) string {
+	if j.Key == "" || strings.HasPrefix(j.Key, "box.") {
+		return a.t("cli.job.box")
+	}
+	return j.Key
 }

@@ -105,10 +105,9 @@ func (a *app) writeStatus(w io.Writer, s statusAnswer) {
 	if !s.Running {
 		fmt.Fprintln(w, a.t("cli.status.daemon-dead"))
 	}
-	if s.Healthy {
-		fmt.Fprintln(w, a.t("cli.status.healthy", "version", s.Version))
-	} else {
-		fmt.Fprintln(w, a.t("cli.status.unhealthy", "version", s.Version))
+	fmt.Fprintln(w, a.t(headline(s), "version", s.Version))
+	for _, j := range s.Jobs {
+		fmt.Fprintln(w, a.jobLine(s.Running, j))
 	}
 	a.stackTable(w, s)
 	a.certificateTable(w, s)
@@ -117,6 +116,28 @@ func (a *app) writeStatus(w io.Writer, s statusAnswer) {
 		fmt.Fprintln(w)
 		a.printer.view(w, v)
 	}
+}
+
+// headline is what the status comes to. With a warning not all is well, although nothing
+// has to be done at once.
+func headline(s statusAnswer) string {
+	switch {
+	case !s.Healthy:
+		return "cli.status.unhealthy"
+	case slices.ContainsFunc(s.Findings, func(v View) bool { return v.Severity == appliance.Warning }):
+		return "cli.status.warnings"
+	default:
+		return "cli.status.healthy"
+	}
+}
+
+// jobLine tells of a job that is not over: it runs, or goes on when the daemon is back.
+func (a *app) jobLine(running bool, j appliance.Job) string {
+	id := "cli.status.job"
+	if !running {
+		id = "cli.status.job-waits"
+	}
+	return a.t(id, "plan", j.Plan, "about", a.about(j), "began", j.Opened.UTC().Format(minute))
 }
 
 func (a *app) stackTable(w io.Writer, s statusAnswer) {

@@ -336,7 +336,7 @@ func (u *updates) failures() []failing {
 		{name: "never healthy", release: release{replace: map[string]string{"health: /healthz": "health: /no-such-page"}}, reason: overBudget},
 		{name: "crash loop", release: release{replace: map[string]string{"    image: coop": "    image: coop\n    command: [no-such-verb]"}}, reason: "engine.ended"},
 		{name: "probe fails", release: release{replace: map[string]string{"path: /shops,": "path: /no-such-page,"}}, reason: "update.probe"},
-		{name: "migration fails half-way", release: release{migration: "create table half (x integer);\ninsert into no_such_table values (1);"}, reason: "migrate.failed"},
+		{name: "migration fails half-way", release: release{migration: "create table half (x integer);\ninsert into no_such_table values (1);"}, reason: "migrate.copy-not-changed"},
 		{name: "rows lost", release: release{migration: "delete from postings where id = (select max(id) from postings);"}, reason: "update.fact"},
 		{name: "no memory", release: release{replace: map[string]string{"needs: {": "needs: {memory: 900G, disk: 1G} # "}}, reason: "update.no-memory"},
 	}

@@ -258,5 +258,10 @@ func (m *Machine) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err := m.PullPlug()
-	return errors.Join(err, withLock(ctx, leaseLock(), func() error { return m.lease.remove(ctx) }))
+	var rest string
+	err = errors.Join(err, withLock(ctx, leaseLock(), func() (err error) {
+		rest, err = m.lease.end(ctx)
+		return err
+	}))
+	return errors.Join(err, os.RemoveAll(rest)) // gigabytes, for which nobody else has to wait
 }

@@ -60,13 +60,21 @@ func machinesDir() string { return filepath.Join(CacheDir(), "machines") }
 
 // remove ends every process of a lease and takes away its address, its groups, its folder and at last its record.
 func (l lease) remove(ctx context.Context) error {
+	rest, err := l.end(ctx)
+	return errors.Join(err, os.RemoveAll(rest))
+}
+
+// end removes everything of a machine but its files. Those are put aside, which takes no
+// time, so that they can be removed while others have the lock; what is not removed in
+// the end has no lease and is found by the next [removeUnknown].
+func (l lease) end(ctx context.Context) (rest string, err error) {
 	for _, p := range l.Started {
 		if p.alive() {
 			_ = syscall.Kill(p.PID, syscall.SIGKILL) // it may have ended just now
 		}
 	}
 	if err := killAll(ctx, l.Name); err != nil {
-		return err
+		return "", err
 	}
 	if l.Alias {
 		// The address is gone already where the bridge is.
@@ -74,24 +82,50 @@ func (l lease) remove(ctx context.Context) error {
 	}
 	if exists("/sys/class/net/" + l.Name) { // a virtual machine's end of the bridge
 		if _, err := run(ctx, "ip", "link", "del", l.Name); err != nil {
-			return err
+			return "", err
 		}
 	}
 	errs := []error{removeGroups(ctx, l.Name), os.RemoveAll("/run/systemd/nspawn/propagate/" + l.Name)}
 	if l.Dir != "" {
-		errs = append(errs, removeTree(ctx, l.Dir))
+		var aside error
+		rest, aside = putAside(l.Dir)
+		errs = append(errs, aside)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("remove machine %s: %w", l.Name, err)
+		return rest, fmt.Errorf("remove machine %s: %w", l.Name, err)
 	}
 	if err := os.Remove(l.path()); !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return rest, err
 	}
-	return nil
+	return rest, nil
 }
 
 // removeTree removes a folder after taking away what is mounted in it: a removal must never reach through a mount.
 func removeTree(ctx context.Context, dir string) error {
+	if err := unmountBelow(dir); err != nil {
+		return err
+	}
+	// Debian roots hold files that only chattr could protect; none are, so a plain removal is enough.
+	return os.RemoveAll(dir)
+}
+
+// putAside gives a folder another name, without what is mounted in it; it is empty when
+// there is no such folder.
+func putAside(dir string) (string, error) {
+	if !exists(dir) {
+		return "", nil
+	}
+	if err := unmountBelow(dir); err != nil {
+		return "", err
+	}
+	aside := dir + ".gone"
+	if err := errors.Join(os.RemoveAll(aside), os.Rename(dir, aside)); err != nil {
+		return "", err
+	}
+	return aside, nil
+}
+
+func unmountBelow(dir string) error {
 	mounts, err := mountsBelow(dir)
 	if err != nil {
 		return err
@@ -101,8 +135,7 @@ func removeTree(ctx context.Context, dir string) error {
 			return fmt.Errorf("unmount %s: %w", point, err)
 		}
 	}
-	// Debian roots hold files that only chattr could protect; none are, so a plain removal is enough.
-	return os.RemoveAll(dir)
+	return nil
 }
 
 // mountsBelow lists mount points at or below dir, deepest first.

@@ -26,3 +26,5 @@ func state(a *app, s string) string { return a.t("a.state." + s) }
 func plan() any {
 	return step.Plan{Name: "moving", Steps: []step.Step{{ID: "unpack", Do: nothing}}}
 }
+
+func detailed(e appliance.Message) error { return appliance.Problem("a.direct", nil, "detail", e.ID) }
