@@ -119,22 +119,20 @@ func (w *saving) stageAll(ctx context.Context, _ step.Report) (err error) {
 // saveAll saves into each repository, the box's own first. One that can not be
 // reached, or that is slow, keeps nothing from the others.
 func (w *saving) saveAll(ctx context.Context, report step.Report) error {
-	patient, err := ctx, error(nil)
-	for _, r := range w.repositories() { // the box's own first
-		if w.Only != "" && r.Name != w.Only || ctx.Err() != nil {
-			continue
-		}
+	all := slices.DeleteFunc(w.repositories(), func(r backups.Repository) bool { return w.Only != "" && r.Name != w.Only })
+	var err error
+	for _, r := range all {
 		if r.Name == BoxRepository {
 			run, saveErr := w.save(ctx, r, w.made)
-			err = errors.Join(err, w.note(r, run, saveErr, report))
-			continue
+			err = w.note(r, run, saveErr, report)
 		}
-		if patient == ctx {
-			var cancel context.CancelFunc
-			patient, cancel = context.WithTimeout(ctx, grace(w.Kind))
-			defer cancel()
+	}
+	patient, cancel := context.WithTimeout(ctx, grace(w.Kind))
+	defer cancel()
+	for _, r := range all {
+		if r.Name != BoxRepository && ctx.Err() == nil {
+			err = errors.Join(err, w.carryTo(patient, r, report))
 		}
-		err = errors.Join(err, w.carryTo(patient, r, report))
 	}
 	return errors.Join(err, ctx.Err())
 }
@@ -150,12 +148,13 @@ func (w *saving) note(r backups.Repository, run BackupRun, err error, report ste
 // carryTo saves into a repository, as long as patience lasts. What takes longer goes on
 // by itself: that fails nothing, unless this repository alone was asked for.
 func (w *saving) carryTo(patient context.Context, r backups.Repository, report step.Report) error {
-	l, fresh := w.carry(r, w.made)
+	l, fresh := w.carry(r, w.made) //nolint:contextcheck // it outlives whoever began it
 	if fresh {
 		select {
 		case <-l.over:
 			return w.note(r, l.run, l.err, report)
 		case <-patient.Done():
+			w.carrying.leaveAlone(l)
 			w.behind = append(w.behind, l)
 		}
 	}

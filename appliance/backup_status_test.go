@@ -175,10 +175,12 @@ func TestRepositoryThatNeverWorked(t *testing.T) {
 // TestSameDisk: a folder below /mnt on the disk of the box's data is told of.
 func TestSameDisk(t *testing.T) {
 	for path, want := range map[string]bool{"/mnt/folder/rides": true, "/mnt/disk/rides": false} {
-		saving(t, testConfig+"backups: {repositories: {disk: {url: "+path+"}}}\n", func(t *testing.T, b *bench, _ *appliance.Daemon) {
-			if told := slices.Contains(b.findings(), "warning backup.same-disk"); told != want {
-				t.Errorf("%s: told %v", path, told)
-			}
+		t.Run(path, func(t *testing.T) {
+			saving(t, testConfig+"backups: {repositories: {disk: {url: "+path+"}}}\n", func(t *testing.T, b *bench, _ *appliance.Daemon) {
+				if told := slices.Contains(b.findings(), "warning backup.same-disk"); told != want {
+					t.Errorf("told %v", told)
+				}
+			})
 		})
 	}
 }

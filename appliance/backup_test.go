@@ -523,14 +523,15 @@ func TestRestoreThatFails(t *testing.T) {
 }
 
 func TestNoCopyElsewhere(t *testing.T) {
-	elsewhere := func(t *testing.T, d *appliance.Daemon) (id string) {
+	elsewhere := func(t *testing.T, d *appliance.Daemon) string {
 		t.Helper()
+		var ids []string
 		for _, f := range d.Findings(t.Context()) {
 			if strings.HasPrefix(f.ID, "backup.no-offsite") {
-				id += f.ID
+				ids = append(ids, f.ID)
 			}
 		}
-		return id
+		return strings.Join(ids, " ")
 	}
 	const disk = testConfig + "backups: {repositories: {disk: {url: /mnt/disk/rides}}}\n"
 	for config, want := range map[string][2]string{

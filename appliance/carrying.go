@@ -35,6 +35,7 @@ type loadKey struct {
 type load struct {
 	began   time.Time
 	leftOut bool // a later snapshot did not wait for it
+	alone   bool // nobody waits for it any more
 	stop    context.CancelCauseFunc
 	over    chan struct{}
 	run     BackupRun
@@ -90,11 +91,21 @@ func (c *carrying) begin(key loadKey, stage string, stop context.CancelCauseFunc
 	return l, true
 }
 
-func (c *carrying) end(key loadKey) {
+// end tells whether nobody waited for it.
+func (c *carrying) end(key loadKey) (alone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	close(c.loads[key].over)
+	l := c.loads[key]
+	close(l.over)
 	delete(c.loads, key)
+	return l.alone
+}
+
+// leaveAlone notes that a load is waited for no more.
+func (c *carrying) leaveAlone(l *load) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.alone = true
 }
 
 // busy tells whether anything is on its way to a repository.
@@ -155,7 +166,7 @@ func (d *Daemon) carry(r backups.Repository, s staged) (l *load, fresh bool) {
 	}
 	d.jobs.Go(func() {
 		defer stop(nil)
-		l.run, l.err = d.ran(d.base, r.Name, s.manifest.Kind, func(run *BackupRun) error {
+		l.run, l.err = d.ran(d.base, r.Name, s.manifest.Kind, func(run *BackupRun) error { //nolint:contextcheck // that it was stopped is kept, too
 			err := d.saveInto(ctx, r, s, run)
 			var why *Error
 			if err != nil && errors.As(context.Cause(ctx), &why) {
@@ -163,13 +174,12 @@ func (d *Daemon) carry(r backups.Repository, s staged) (l *load, fresh bool) {
 			}
 			return err
 		})
-		if l.err == nil {
-			d.kits.poke(s.manifest.Kind == BackupFull)
-		}
 		if err := d.carrying.leave(s.dir); err != nil {
 			d.Log.Warn("copies of databases are left behind", "folder", s.dir, "error", err)
 		}
-		d.carrying.end(key)
+		if d.carrying.end(key) && l.err == nil {
+			d.kits.poke(s.manifest.Kind == BackupFull) // the backup that began it did so already
+		}
 		d.Wake()
 	})
 	return l, true

@@ -137,25 +137,29 @@ func TestRecover(t *testing.T) {
 // TestRecoverBesideAnotherStack: what was installed meanwhile, or came from another
 // snapshot, is not taken for what was saved, and not written over.
 func TestRecoverBesideAnotherStack(t *testing.T) {
-	lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
-		d := b.boot()
-		if _, err := d.Apply(t.Context(), appliance.ApplyRequest{Stack: "delivery"}, nil); err != nil {
-			t.Fatal(err)
-		}
-		empty := b.row()
-		if err := recoverNow(d, p); !appliance.IsProblem(err, "recover.stack-there") || b.row() != empty {
-			t.Errorf("%+v, %v", b.row(), err)
-		}
+	t.Run("installed", func(t *testing.T) {
+		lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+			d := b.boot()
+			if _, err := d.Apply(t.Context(), appliance.ApplyRequest{Stack: "delivery"}, nil); err != nil {
+				t.Fatal(err)
+			}
+			empty := b.row()
+			if err := recoverNow(d, p); !appliance.IsProblem(err, "recover.stack-there") || b.row() != empty {
+				t.Errorf("%+v, %v", b.row(), err)
+			}
+		})
 	})
-	lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
-		d := b.boot()
-		if err := recoverNow(d, p); err != nil {
-			t.Fatal(err)
-		}
-		p.Snapshot = "another"
-		if err := recoverNow(d, p); !appliance.IsProblem(err, "recover.stack-there") {
-			t.Error(err)
-		}
+	t.Run("from another snapshot", func(t *testing.T) {
+		lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+			d := b.boot()
+			if err := recoverNow(d, p); err != nil {
+				t.Fatal(err)
+			}
+			p.Snapshot = "another"
+			if err := recoverNow(d, p); !appliance.IsProblem(err, "recover.stack-there") {
+				t.Error(err)
+			}
+		})
 	})
 }
 

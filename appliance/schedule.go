@@ -134,21 +134,15 @@ func (s schedule) run(ctx context.Context, tasks []task) {
 // once starts the task if it is due. A run that failed counts as one: it comes
 // back at its next time, not every minute.
 func (s schedule) once(ctx context.Context, t task) error {
-	last, ran, err := s.store.LastRun(ctx, t.Name)
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	if !ran || last.After(now.Add(tick)) {
-		// Never, or in the future: the clock was wrong then. Count from now.
-		return s.store.Ran(ctx, t.Name, now)
-	}
-	if due, err := s.due(ctx, t, last, now); err != nil || !due {
-		return err
-	}
 	end, free := s.busy.begin(t.Name)
 	if !free {
 		return nil // it is due again and still runs: it comes when it is over
+	}
+	// Only now: a run that ends meanwhile would leave what was read before it began.
+	last, due, err := s.isDue(ctx, t)
+	if err != nil || !due {
+		end()
+		return err
 	}
 	turn, leave := s.turn(t)
 	s.busy.wait.Go(func() {
@@ -163,6 +157,21 @@ func (s schedule) once(ctx context.Context, t task) error {
 		}
 	})
 	return nil
+}
+
+// isDue tells whether the task is to begin, and when it last did.
+func (s schedule) isDue(ctx context.Context, t task) (last time.Time, due bool, err error) {
+	last, ran, err := s.store.LastRun(ctx, t.Name)
+	if err != nil {
+		return last, false, err
+	}
+	now := time.Now()
+	if !ran || last.After(now.Add(tick)) {
+		// Never, or in the future: the clock was wrong then. Count from now.
+		return last, false, s.store.Ran(ctx, t.Name, now)
+	}
+	due, err = s.due(ctx, t, last, now)
+	return last, due, err
 }
 
 // due tells whether the time of a task has come that last began at last.

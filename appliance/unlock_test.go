@@ -102,10 +102,10 @@ func TestPasswordOfSomethingElse(t *testing.T) {
 
 // TestUnreachableRepositoryStaysInTheKit: its password was right when it last answered.
 func TestUnreachableRepositoryStaysInTheKit(t *testing.T) {
-	printed(t, func(t *testing.T, b *bench, d *appliance.Daemon) {
+	printed(t, func(t *testing.T, b *bench, _ *appliance.Daemon) {
 		serial := b.record().Kit.Serial
 		b.stop()
-		d = b.boot()
+		d := b.boot()
 		d.Kits = b.kits
 		b.vault.fail("offsite", unreachable("offsite"))
 		b.kits.files = map[string]string{"a": "change"}

@@ -28,10 +28,10 @@ func TestHostileKeys(t *testing.T) {
 		}
 	}
 	put("config", bytes.Repeat([]byte{1}, 155))
-	real := []byte(`{"created":"2026","kdf":"scrypt"}`)
-	sum := sha256.Sum256(real)
+	genuine := []byte(`{"created":"2026","kdf":"scrypt"}`)
+	sum := sha256.Sum256(genuine)
 	name := hex.EncodeToString(sum[:])
-	put("keys/"+name, real)
+	put("keys/"+name, genuine)
 	for i := range 100 {
 		junk := append(bytes.Repeat([]byte{'x'}, shelf.MaxFile-8), fmt.Sprintf("%08d", i)...)
 		s := sha256.Sum256(junk)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -35,18 +36,20 @@ func TestForgedKit(t *testing.T) {
 		}
 		c.change(&r)
 		l, err := legacyOf(kit.Kit{Repositories: []kit.Repository{r}}, "age1x")
-		if got := problemID(err); got != c.want || (c.want == "") != (len(l.Files) == 5) {
+		if got := problemID(err); got != c.want || (c.want == "") != (len(l.Files) == 6) {
 			t.Errorf("%s: %v, %d files", name, err, len(l.Files))
 		}
 	}
 }
 
 func problemID(err error) string {
-	switch e := err.(type) {
-	case *appliance.Error:
-		return e.ID
-	case *backups.Problem:
-		return e.ID
+	var ours *appliance.Error
+	var theirs *backups.Problem
+	switch {
+	case errors.As(err, &ours):
+		return ours.ID
+	case errors.As(err, &theirs):
+		return theirs.ID
 	default:
 		return ""
 	}
@@ -75,7 +78,7 @@ func TestCalmTitle(t *testing.T) {
 
 // TestRuntimeOf: a unit ends by itself a while after nobody waits for it any more.
 func TestRuntimeOf(t *testing.T) {
-	if got := runtimeOf(context.Background()); got != nil {
+	if got := runtimeOf(t.Context()); got != nil {
 		t.Errorf("without a limit: %v", got)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
