@@ -38,7 +38,7 @@ func TestSFTP(t *testing.T) {
 	wants(t, err, "backups.config-lost")
 	r.Options = []string{"sftp.command=/bin/false"}
 	_, err = d.Identify(t.Context(), r)
-	wants(t, err, "backups.unreachable")
+	wants(t, err, "backups.no-session")
 }
 
 // walkRemote makes a repository, saves, checks and restores.
