@@ -77,7 +77,8 @@ func (d *Daemon) FindSnapshot(ctx context.Context, q RestoreRequest) (Restorable
 // withEvidence adds what a snapshot says of a stack, held against what is so now. What
 // can not be measured, as when the stack is what is to be repaired, is left out.
 func (d *Daemon) withEvidence(ctx context.Context, r backups.Repository, stack string, one Restorable) (Restorable, error) {
-	by := d.Paths.Restored(stack, "look-"+ulid.MustNew(ulid.Now(), rand.Reader).String())
+	// Where a daemon that was killed leaves nothing.
+	by := filepath.Join(d.Paths.Stages(), "look-"+ulid.MustNew(ulid.Now(), rand.Reader).String())
 	m, err := d.manifestOf(ctx, r, one.Snapshot, by)
 	if err != nil {
 		return one, err
