@@ -48,6 +48,9 @@ func TestKillChanges(t *testing.T) {
 	if k.receipt, err = walk.Order(ctx, k.o); err != nil {
 		t.Fatal(err)
 	}
+	if k.auditor, err = walk.NewAuditor(ctx, k.o, k.receipt); err != nil {
+		t.Fatal(err)
+	}
 	plans := []struct {
 		name  string
 		ready func()
@@ -89,6 +92,7 @@ type killed struct {
 	releases *releases
 	o        walk.Options
 	receipt  walk.Receipt
+	auditor  *walk.Auditor
 }
 
 // matrix runs a command once undisturbed, for the names of its steps, and then
@@ -155,7 +159,7 @@ func (k *killed) plug(ctx context.Context, plan, step string, args []string) {
 		k.t.Fatalf("%s: %v", step, err)
 	}
 	k.settled(ctx, plan+"/"+step+" and no power")
-	if err := walk.Verify(ctx, k.o, k.receipt); err != nil {
+	if err := k.auditor.Verify(ctx); err != nil {
 		k.t.Errorf("no power in %s: %v", step, err)
 	}
 }
@@ -221,7 +225,7 @@ func (k *killed) at(ctx context.Context, point string, args []string) {
 		k.t.Errorf("%s: the daemon was started %d times", point, now-before)
 	}
 	k.settled(ctx, point)
-	if err := walk.Verify(ctx, k.o, k.receipt); err != nil {
+	if err := k.auditor.Verify(ctx); err != nil {
 		k.t.Errorf("%s: %v", point, err)
 	}
 }

@@ -103,12 +103,32 @@ func Order(ctx context.Context, o Options) (Receipt, error) {
 // Verify signs in as the receipt's admin and finds the same order and the same
 // postings, and books that balance. It changes nothing but the session.
 func Verify(ctx context.Context, o Options, r Receipt) error {
-	w := &walker{Options: o, receipt: r}
-	w.JoinPath, w.Admin = "", r.Admin
-	seen := r.Postings
-	if err := w.enterAdmin(ctx); err != nil {
+	a, err := NewAuditor(ctx, o, r)
+	if err != nil {
 		return err
 	}
+	return a.Verify(ctx)
+}
+
+// Auditor is signed in as a receipt's admin. Whoever looks often needs one: a platform
+// lets nobody sign in again and again.
+type Auditor struct {
+	walker  *walker
+	receipt Receipt
+}
+
+// NewAuditor signs in.
+func NewAuditor(ctx context.Context, o Options, r Receipt) (*Auditor, error) {
+	w := &walker{Options: o, receipt: r}
+	w.JoinPath, w.Admin = "", r.Admin
+	return &Auditor{w, r}, w.enterAdmin(ctx)
+}
+
+// Verify finds what [Verify] does. It changes nothing.
+func (a *Auditor) Verify(ctx context.Context) error {
+	w, r := a.walker, a.receipt
+	seen := r.Postings
+	w.receipt = r
 	if err := w.ledger(ctx); err != nil {
 		return err
 	}
