@@ -3,6 +3,9 @@
 package appliance_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -183,4 +186,22 @@ func TestSameDisk(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNothingSavedYet: a box that waits for its first backup has no snapshots, and that
+// is no error; a password that was lost is one.
+func TestNothingSavedYet(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		b.vault.fail("box", &backups.Problem{ID: "backups.password-file"})
+		if all, err := d.Snapshots(t.Context(), ""); err != nil || len(all) > 0 {
+			t.Errorf("%v, %v", all, err)
+		}
+		config := filepath.Join(b.paths.BoxRepository(), "config")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(config), 0o700), os.WriteFile(config, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Snapshots(t.Context(), ""); !appliance.IsProblem(err, "backups.password-file") {
+			t.Error(err)
+		}
+	})
 }

@@ -112,11 +112,24 @@ func (d *Daemon) Snapshots(ctx context.Context, repository string) ([]Restorable
 	return d.restorables(ctx, r)
 }
 
+// unmade tells whether the box's own repository waits for its first backup, which makes
+// it and its password.
+func (d *Daemon) unmade(ctx context.Context, r backups.Repository) (bool, error) {
+	if r.Name != BoxRepository || isFile(r.PasswordFile) || isFile(filepath.Join(r.URL, "config")) {
+		return false, nil
+	}
+	had, err := d.hadSnapshots(ctx, r.Name)
+	return !had, err
+}
+
 // restorables are all snapshots of a repository, each with the whole one that its
 // plain files come from: the newest that is not younger. Those from the future come
 // last: the clock was wrong, and any of the others may be newer in truth.
 func (d *Daemon) restorables(ctx context.Context, r backups.Repository) ([]Restorable, error) {
 	list := []Restorable{}
+	if unmade, err := d.unmade(ctx, r); unmade || err != nil {
+		return list, err
+	}
 	for _, kind := range []BackupKind{BackupDump, BackupFull} {
 		some, err := d.Vault.Snapshots(ctx, r, kindTag(kind))
 		if err != nil {
