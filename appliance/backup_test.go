@@ -437,7 +437,7 @@ func TestRestoreOfAnOlderRelease(t *testing.T) {
 		}
 		b.data.set(3, map[string]int64{"orders": 12})
 		first := b.vault.kept["box"][b.vault.count("box")-1]
-		c, err := d.Restore(t.Context(), appliance.RestoreRequest{Stack: "delivery", At: first.ID[:12] + first.ID[12:]}, nil)
+		c, err := d.Restore(t.Context(), appliance.RestoreRequest{Stack: "delivery", At: first.ID}, nil)
 		if err != nil || c.To.Version != "1.0.0" || b.serving().Digest != digest1 {
 			t.Fatal(c, err)
 		}

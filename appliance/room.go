@@ -20,6 +20,10 @@ import (
 // logs, state and the stack itself go on writing.
 const spareDisk = 256 << 20
 
+// LeastFree is where what already writes ends, in bytes: the stacks write to the same
+// disk. It is less than what has to be free before it begins.
+const LeastFree = 128 << 20
+
 // dataDir is the folder of all generations of a stack.
 func dataDir(p Paths, stack string) string { return filepath.Dir(p.Generation(stack, 1)) }
 
@@ -126,7 +130,7 @@ func (d *Daemon) saveSparing(ctx context.Context, r backups.Repository, b backup
 	defer stop(nil)
 	go func() {
 		for sleep(watched, watchRoom) {
-			if free, err := d.Space.Free(r.URL); err == nil && free < spareDisk/2 {
+			if free, err := d.Space.Free(r.URL); err == nil && free < LeastFree {
 				stop(Problem("backup.no-spare", nil, "repository", r.Name, "need", mebibytes(spareDisk), "free", mebibytes(free)))
 			}
 		}

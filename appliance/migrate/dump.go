@@ -169,12 +169,8 @@ func (d Data) receive(ctx context.Context, s server, p appliance.Program, file s
 	return err
 }
 
-const (
-	// spareDisk is what a dump leaves free, in bytes: the stacks write to the same disk.
-	spareDisk = 128 << 20
-	// spareLook is how many bytes are written between two looks.
-	spareLook = 16 << 20
-)
+// spareLook is how many bytes of a dump are written between two looks at the disk.
+const spareLook = 16 << 20
 
 // sparing ends a dump before it takes the disk from the stacks. How large it becomes
 // is not known before: a server keeps long values compressed, and its word of its own
@@ -192,7 +188,7 @@ func (s *sparing) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if free < spareDisk {
+		if free < appliance.LeastFree {
 			return 0, fmt.Errorf("%d bytes are free: %w", free, syscall.ENOSPC)
 		}
 		s.left = spareLook

@@ -5,6 +5,8 @@ package migrate
 import (
 	"io"
 	"testing"
+
+	"rochdale/appliance"
 )
 
 // endless is the dump of a server that lies about its size.
@@ -16,7 +18,7 @@ func TestSparing(t *testing.T) {
 	free, written := int64(400<<20), int64(0)
 	s := &sparing{from: endless{}, free: func() (int64, error) { return free - written, nil }}
 	written, err := io.CopyBuffer(struct{ io.Writer }{counting{&written}}, s, make([]byte, 1<<20))
-	if !noRoom(err) || free-written < spareDisk-spareLook {
+	if !noRoom(err) || free-written < appliance.LeastFree-spareLook {
 		t.Errorf("%d bytes of %d, %v", written, free, err)
 	}
 }
