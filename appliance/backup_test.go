@@ -373,7 +373,7 @@ func TestDamageIsHealed(t *testing.T) {
 			t.Errorf("it was not healed: %v", heard)
 		}
 		mark = len(b.vault.heard(0))
-		if err := d.Upkeep(t.Context(), appliance.BackupPrune, nil); err != nil || len(b.vault.heard(mark)) != 0 {
+		if err := d.Upkeep(t.Context(), appliance.BackupPrune, nil); !appliance.IsProblem(err, "backup.prune-held") || len(b.vault.heard(mark)) != 0 {
 			t.Errorf("something was forgotten while a check is open: %v, %v", b.vault.heard(mark), err)
 		}
 		if f := b.findings(); !slices.Contains(f, "failure backup.damaged") {

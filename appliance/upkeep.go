@@ -149,8 +149,11 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) erro
 		return nil
 	}
 	health, err := d.health(ctx, r.Name)
-	if err != nil || !health.MayForget() {
+	if err != nil {
 		return err
+	}
+	if !health.MayForget() {
+		return Problem("backup.prune-held", nil, "repository", r.Name)
 	}
 	return d.keepUp(ctx, r, BackupPrune, func(ctx context.Context, run *BackupRun) error {
 		if err := d.mayWrite(ctx, r); err != nil {

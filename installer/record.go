@@ -38,6 +38,9 @@ type Record struct {
 	ACMERoot string `json:"acme_root,omitempty"`
 	// Finished is zero until every step was done.
 	Finished time.Time `json:"finished,omitzero"`
+	// Recovered is the SHA-256, in hex, of the sealed recovery kit that the machine was
+	// made from; empty: it was installed.
+	Recovered string `json:"recovered_from,omitempty"`
 	// Removed is when an uninstall took everything but the data.
 	Removed time.Time `json:"removed,omitzero"`
 

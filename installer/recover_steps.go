@@ -289,7 +289,10 @@ func (r *recovery) end() (step.Step, bool) {
 			if err := finish.Do(ctx, report); err != nil {
 				return err
 			}
-			// It ends here.
+			// It ends here. Whoever did not see it end may run it again.
+			if err := amend(r.Paths, r.Files, func(record *Record) { record.Recovered = r.legacy.Kit }); err != nil {
+				return err
+			}
 			r.result.Findings = slices.DeleteFunc(r.result.Findings, func(f appliance.Finding) bool { return f.ID == appliance.Recovering })
 			return r.Files.RemoveFolder(r.kept())
 		},

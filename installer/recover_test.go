@@ -36,7 +36,7 @@ var kitIssued = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 
 func exampleLegacy() Legacy {
 	return Legacy{
-		Issued: kitIssued, Serial: 7, Epoch: 2, Recipient: "age1pages", Configuration: lostConfig,
+		Kit: "sum of the kit", Issued: kitIssued, Serial: 7, Epoch: 2, Recipient: "age1pages", Configuration: lostConfig,
 		Files: map[string][]byte{
 			"/etc/rochdale/backups/offsite.password": []byte("a password\n"),
 			"/root/.ssh/id_ed25519":                  []byte("a key\n"),
@@ -267,7 +267,7 @@ func becameTheLostOne(t *testing.T, d Deps, r *recovery, b *backupsTwin) {
 	if string(b.adopted) != "a memory" || b.epoch != 3 || !slices.Equal(b.recovered, []string{"deliveryoffsite"}) {
 		t.Errorf("adopted %q, epoch %d, recovered %v", b.adopted, b.epoch, b.recovered)
 	}
-	if one, err := ReadRecord(p); err != nil || one == nil || one.Finished.IsZero() || one.Domain != "rides.example" {
+	if one, err := ReadRecord(p); err != nil || one == nil || one.Finished.IsZero() || one.Domain != "rides.example" || one.Recovered != "sum of the kit" {
 		t.Errorf("%+v, %v", one, err)
 	}
 }

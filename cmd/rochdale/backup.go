@@ -16,7 +16,7 @@ import (
 
 // newBackupCommand is `rochdale backup` with what can be done about snapshots.
 func newBackupCommand(a *app) *cobra.Command {
-	return a.noun("backup", "help.backup", newBackupRunCommand(a), newBackupListCommand(a), newBackupCheckCommand(a), newBackupDrillCommand(a))
+	return a.noun("backup", "help.backup", newBackupRunCommand(a), newBackupListCommand(a), newBackupCheckCommand(a), newBackupPruneCommand(a), newBackupDrillCommand(a))
 }
 
 // backupAnswer is what a command ends with that worked on repositories.
@@ -43,6 +43,12 @@ func newBackupRunCommand(a *app) *cobra.Command {
 func newBackupCheckCommand(a *app) *cobra.Command {
 	return a.verb("check", "help.backup.check", func(c *cobra.Command, _ []string) error {
 		return a.backup(c.Context(), appliance.BackupCheck, "")
+	})
+}
+
+func newBackupPruneCommand(a *app) *cobra.Command {
+	return a.verb("prune", "help.backup.prune", func(c *cobra.Command, _ []string) error {
+		return a.backup(c.Context(), appliance.BackupPrune, "")
 	})
 }
 

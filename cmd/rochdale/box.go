@@ -32,10 +32,13 @@ func (b box) Ready(ctx context.Context) error {
 // Apply implements [installer.Box].
 func (b box) Apply(ctx context.Context, stack, bundle string, report func(string)) error {
 	digest, err := b.unpack(ctx, stack, bundle)
-	if err == nil {
-		_, err = b.client.Apply(ctx, appliance.ApplyRequest{Stack: stack, Digest: digest}, notes(report))
+	if err != nil {
+		return err
 	}
-	return err
+	return afterSame(ctx, b.client, "stack-start", report, func() error {
+		_, err := b.client.Apply(ctx, appliance.ApplyRequest{Stack: stack, Digest: digest}, notes(report))
+		return err
+	})
 }
 
 // unpack brings a bundle file to where the daemon, which can not read people's

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -54,6 +53,9 @@ func newRecoverCommand(a *app) *cobra.Command {
 func (a *app) recover(ctx context.Context, o recoverOptions) error {
 	deps := installer.RealDeps(a.box())
 	deps.Paths = a.paths
+	if done, err := a.recovered(o.kit); err != nil || done {
+		return err
+	}
 	if err := a.bare(); err != nil {
 		return err
 	}
@@ -65,6 +67,45 @@ func (a *app) recover(ctx context.Context, o recoverOptions) error {
 		return a.lookAndRecover(ctx, deps, legacy, o)
 	}
 	return locked(deps, func() error { return a.lookAndRecover(ctx, deps, legacy, o) })
+}
+
+// recovered tells that a recovery with this very kit has ended here: whoever lost sight
+// of it runs the same command again.
+func (a *app) recovered(file string) (bool, error) {
+	if file == "" {
+		return false, nil
+	}
+	if kept, err := installer.ReadLegacy(a.paths); err != nil || kept != nil {
+		return false, err // it has not
+	}
+	r, err := installer.ReadRecord(a.paths)
+	if err != nil || r == nil || r.Recovered == "" || !r.Removed.IsZero() {
+		return false, nil // what can not be read is told next
+	}
+	sealed, err := kitFile(file)
+	if err != nil || sumOf(sealed) != r.Recovered {
+		return false, err
+	}
+	config, err := appliance.ReadConfig(a.paths.Config())
+	if err != nil {
+		return false, err
+	}
+	a.printer.Note("cli.recover.ended-before")
+	return true, a.installed(&installer.Result{URL: "https://" + installer.RecoverOptions(config, installer.Options{}).Domain + "/"})
+}
+
+// kitFile reads a sealed kit.
+func kitFile(name string) ([]byte, error) {
+	data, err := smallFile(name, kit.MaxSealed)
+	if err != nil {
+		return nil, appliance.Problem("cli.recover.kit-file", err, "file", name, "detail", err).WithCode(appliance.ExitUsage)
+	}
+	return data, nil
+}
+
+func sumOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // bare refuses a machine on which a co-op's data are, unless they are those of this
@@ -163,12 +204,11 @@ func (a *app) legacy(ctx context.Context, o recoverOptions) (installer.Legacy, e
 	}
 	var file []byte
 	if o.kit != "" {
-		if file, err = smallFile(o.kit, kit.MaxSealed); err != nil {
-			return installer.Legacy{}, appliance.Problem("cli.recover.kit-file", err, "file", o.kit, "detail", err).WithCode(appliance.ExitUsage)
+		if file, err = kitFile(o.kit); err != nil {
+			return installer.Legacy{}, err
 		}
 	}
-	whole := sha256.Sum256(file)
-	sum := hex.EncodeToString(whole[:])
+	sum := sumOf(file)
 	if kept != nil && (file == nil || kept.Kit == sum) {
 		a.printer.Note("cli.recover.goes-on")
 		return *kept, nil
@@ -263,11 +303,11 @@ func (a *app) typedPages(ctx context.Context, files []string) (hand kit.Hand, er
 		}
 		for _, one := range pagesIn(string(data)) {
 			page, err := kit.ReadPage(one)
-			if err != nil {
-				return hand, err
+			if err == nil {
+				err = hand.Add(page)
 			}
-			if err := hand.Add(page); err != nil {
-				return hand, err
+			if err != nil {
+				return hand, slipIn(name, err)
 			}
 		}
 	}
@@ -282,6 +322,17 @@ func (a *app) typedPages(ctx context.Context, files []string) (hand kit.Hand, er
 	return hand, nil
 }
 
+// slipIn tells in which file of several something is not as printed.
+func slipIn(file string, err error) error {
+	var p *backups.Problem
+	if !errors.As(err, &p) {
+		return err
+	}
+	e := appliance.Problem("cli.recover.page-slip", err, "file", file)
+	e.Places = []appliance.Place{{Message: appliance.Message{ID: p.ID, Args: p.Args}, File: file}}
+	return e
+}
+
 func (a *app) pageFile(name string) ([]byte, error) {
 	if name == "-" {
 		return io.ReadAll(io.LimitReader(a.streams.In, maxCredentials))
@@ -289,11 +340,11 @@ func (a *app) pageFile(name string) ([]byte, error) {
 	return smallFile(name, maxCredentials)
 }
 
-// pagesIn parts a text into pages: an empty line is between two. A page as it was
-// printed is understood too: its lines are the numbered ones.
+// pagesIn parts a text into pages: an empty line is between two. Pages as they were
+// printed are understood too: their lines are the numbered ones.
 func pagesIn(text string) []string {
-	if numbered := numberedLines(text); len(numbered) > 0 {
-		return []string{strings.Join(numbered, "\n")}
+	if printed := printedPages(text); len(printed) > 0 {
+		return printed
 	}
 	var pages []string
 	for one := range strings.SplitSeq(strings.ReplaceAll(text, "\r\n", "\n"), "\n\n") {
@@ -304,18 +355,22 @@ func pagesIn(text string) []string {
 	return pages
 }
 
-// numberedLines finds "    1.  ABCDE-FGHJK" and those that follow it.
-func numberedLines(text string) (lines []string) {
+// codeLine is a line of a printed page, "    1.  ABCDE-FGHJK", maybe with a slip in it.
+var codeLine = regexp.MustCompile(`^\s*([1-9])\.\s+([0-9A-Za-z]{3,7}-[0-9A-Za-z]{3,7})\s*$`)
+
+// printedPages finds the codes of pages; each page begins with a first line.
+func printedPages(text string) (pages []string) {
 	for line := range strings.Lines(text) {
-		number, code, ok := strings.Cut(strings.TrimSpace(line), ".")
-		if !ok || number != strconv.Itoa(len(lines)+1) {
-			continue
-		}
-		if code = strings.TrimSpace(code); kit.ReadLine(len(lines)+1, code) == nil {
-			lines = append(lines, code)
+		m := codeLine.FindStringSubmatch(line)
+		switch {
+		case m == nil:
+		case m[1] == "1" || len(pages) == 0:
+			pages = append(pages, m[2])
+		default:
+			pages[len(pages)-1] += "\n" + m[2]
 		}
 	}
-	return lines
+	return pages
 }
 
 // linesOfPage is how many lines a printed page has.

@@ -86,8 +86,11 @@ func (r rescuer) TakeOver(ctx context.Context, epoch int64) (missed []string, er
 
 // Recover implements [installer.Rescue].
 func (r rescuer) Recover(ctx context.Context, stack string, p appliance.RescuePoint, report func(string)) error {
-	_, err := api.NewClient(r.a.paths.DaemonSocket()).Recover(ctx, appliance.RecoverRequest{Stack: stack, RescuePoint: p}, notes(report))
-	return err
+	c := api.NewClient(r.a.paths.DaemonSocket())
+	return afterSame(ctx, c, "stack-recover", report, func() error {
+		_, err := c.Recover(ctx, appliance.RecoverRequest{Stack: stack, RescuePoint: p}, notes(report))
+		return err
+	})
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,6 +105,41 @@ func TestLegacyOfAKit(t *testing.T) {
 	}
 }
 
+// TestPagesInOneFile: all pages that a file has are read, and one with a slip is told with
+// its file and its line.
+func TestPagesInOneFile(t *testing.T) {
+	file, pages := printedKit(t)
+	a, _ := testApp(false, nil)
+	a.paths = appliance.Paths{Root: t.TempDir()}
+	var both strings.Builder
+	for _, name := range pages[1:] {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both.Write(data)
+	}
+	whole, torn := filepath.Join(t.TempDir(), "both"), filepath.Join(t.TempDir(), "torn")
+	first := strings.Split(printedPages(both.String())[1], "\n")
+	wrong := "0" + first[3][1:]
+	if first[3][0] == '0' {
+		wrong = "1" + first[3][1:]
+	}
+	for name, text := range map[string]string{whole: both.String(), torn: strings.Replace(both.String(), first[3], wrong, 1)} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l, err := a.legacy(t.Context(), recoverOptions{kit: file, pages: []string{whole}}); err != nil || l.Serial != 4 {
+		t.Errorf("%+v, %v", l, err)
+	}
+	_, err := a.legacy(t.Context(), recoverOptions{kit: file, pages: []string{torn}})
+	told := a.describe(t.Context(), err)
+	if !appliance.IsProblem(err, "cli.recover.page-slip") || len(told.Items) != 1 || !strings.Contains(fmt.Sprint(told.Items), "Line 4") || !strings.Contains(told.Title, torn) {
+		t.Errorf("%+v", told)
+	}
+}
+
 // TestInterruptedRecovery needs no page again, unless somebody comes with another kit.
 func TestInterruptedRecovery(t *testing.T) {
 	file, pages := printedKit(t)
@@ -142,7 +179,7 @@ func TestPagesAreTyped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return numberedLines(string(data))
+		return strings.Split(printedPages(string(data))[0], "\n")
 	}
 	var typed []string
 	first := lines(pages[0])
@@ -198,6 +235,38 @@ func TestBareMachine(t *testing.T) {
 	}
 	if err := a.bare(); err != nil {
 		t.Error("an interrupted recovery does not go on:", err)
+	}
+}
+
+// TestRecoveredBefore: the same command once more, after a recovery that ended unseen,
+// says that it did. Another kit is refused as on every machine with data.
+func TestRecoveredBefore(t *testing.T) {
+	a, out := testApp(false, nil)
+	a.paths = appliance.Paths{Root: t.TempDir()}
+	sealed, other := filepath.Join(a.paths.Root, "kit.age"), filepath.Join(a.paths.Root, "other.age")
+	for path, data := range map[string]string{
+		sealed: "the kit", other: "another kit",
+		a.paths.Config():                              recoverConfig,
+		installer.RecordPath(a.paths):                 fmt.Sprintf(`{"schema":1,"finished":"2026-11-25T10:00:00Z","recovered_from":"%x"}`, sha256.Sum256([]byte("the kit"))),
+		filepath.Join(a.paths.Stack("delivery"), "x"): "",
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(data), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.recover(t.Context(), recoverOptions{kit: sealed}); err != nil || !strings.Contains(out.String(), "https://rides.example/") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, file := range []string{other, ""} {
+		if err := a.recover(t.Context(), recoverOptions{kit: file}); !appliance.IsProblem(err, "recover.not-bare") {
+			t.Errorf("with %q: %v", file, err)
+		}
+	}
+	if err := errors.Join(os.MkdirAll(a.paths.Rescue(), 0o700), os.WriteFile(a.paths.RescueKit(), []byte(`{"schema":1}`), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := a.recovered(sealed); done || err != nil {
+		t.Errorf("a recovery that has not ended: %v, %v", done, err)
 	}
 }
 

@@ -55,14 +55,16 @@ func TestKillChanges(t *testing.T) {
 		name  string
 		ready func()
 		args  []string
+		ended func() // looks at what the next start made of it; may be nil
 	}{
-		{"backup", nil, []string{"backup", "run"}},
-		{"dump", nil, []string{"backup", "run", "--databases"}},
-		{"check", nil, []string{"backup", "check"}},
-		{"drill", nil, []string{"backup", "drill"}},
-		{"update", k.nextRelease, []string{"update", "apply", "--window", "3m", "--from", bundleIn}},
-		{"rollback", k.updated, []string{"update", "rollback", "--yes"}},
-		{"restore", nil, []string{"restore", "--yes"}},
+		{"backup", nil, []string{"backup", "run"}, nil},
+		{"dump", nil, []string{"backup", "run", "--databases"}, nil},
+		{"check", nil, []string{"backup", "check"}, nil},
+		{"prune", k.tooMany, []string{"backup", "prune"}, k.pruned},
+		{"drill", nil, []string{"backup", "drill"}, nil},
+		{"update", k.nextRelease, []string{"update", "apply", "--window", "3m", "--from", bundleIn}, nil},
+		{"rollback", k.updated, []string{"update", "rollback", "--yes"}, nil},
+		{"restore", nil, []string{"restore", "--yes"}, nil},
 	}
 	if !torture() { // a copy is made first in any case: others need one
 		rand.Shuffle(len(plans)-1, func(i, j int) { plans[1+i], plans[1+j] = plans[1+j], plans[1+i] })
@@ -71,7 +73,7 @@ func TestKillChanges(t *testing.T) {
 	for _, x := range plans {
 		t.Run(x.name, func(t *testing.T) {
 			k.t = t
-			k.matrix(ctx, x.ready, append([]string{"rochdale"}, x.args...))
+			k.matrix(ctx, x.ready, x.ended, append([]string{"rochdale"}, x.args...))
 		})
 	}
 	// The doctor rightly says that the daemon keeps crashing; nothing else is wrong.
@@ -93,11 +95,12 @@ type killed struct {
 	o        walk.Options
 	receipt  walk.Receipt
 	auditor  *walk.Auditor
+	many     int // snapshots of databases before a prune
 }
 
 // matrix runs a command once undisturbed, for the names of its steps, and then
 // once for each point at which the daemon is killed.
-func (k *killed) matrix(ctx context.Context, ready func(), args []string) {
+func (k *killed) matrix(ctx context.Context, ready, ended func(), args []string) {
 	k.t.Helper()
 	if ready != nil {
 		ready()
@@ -116,6 +119,9 @@ func (k *killed) matrix(ctx context.Context, ready func(), args []string) {
 			ready()
 		}
 		k.at(ctx, plan+"/"+p, args)
+		if ended != nil {
+			ended()
+		}
 		if k.t.Failed() {
 			return
 		}
@@ -344,4 +350,37 @@ func (k *killed) updated() {
 	if _, err := k.b.Output(k.t.Context(), "rochdale", "update", "apply", "--window", "3m", "--from", bundleIn); err != nil {
 		k.t.Fatal(err)
 	}
+}
+
+// keptDumps is how many snapshots of databases are kept however young they are.
+const keptDumps = 8
+
+// tooMany makes sure that there is something to forget.
+func (k *killed) tooMany() {
+	k.t.Helper()
+	x := copies{t: k.t, b: k.b}
+	for range keptDumps + 2 { // one too many on one side of the full hour at least
+		x.must("backup", "run", "--databases")
+	}
+	k.many = k.dumps()
+}
+
+// pruned wants what there was too much of to be gone, and the rest to be whole.
+func (k *killed) pruned() {
+	k.t.Helper()
+	if left := k.dumps(); left >= k.many || left < keptDumps {
+		k.t.Errorf("of %d snapshots of databases %d are left", k.many, left)
+	}
+	(&copies{t: k.t, b: k.b}).must("backup", "check")
+}
+
+// dumps is how many snapshots of databases there are.
+func (k *killed) dumps() (n int) {
+	k.t.Helper()
+	for _, s := range (&copies{t: k.t, b: k.b}).list("box").Snapshots {
+		if s.Kind == "dump" {
+			n++
+		}
+	}
+	return n
 }

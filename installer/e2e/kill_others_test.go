@@ -108,6 +108,7 @@ func (o *others) works() map[string]work {
 	return map[string]work{
 		"backup":   {args: []string{"backup", "run"}},
 		"check":    {args: []string{"backup", "check"}},
+		"prune":    {args: []string{"backup", "prune"}, ready: o.tooMany},
 		"drill":    {args: []string{"backup", "drill"}},
 		"restore":  {args: []string{"restore", "--yes"}, ready: o.saved, forgets: true},
 		"update":   {args: []string{"update", "apply", "--window", "3m", "--from", bundleIn}, ready: o.nextRelease},
@@ -124,7 +125,7 @@ func (o *others) cases() (all []hurt) {
 		in []string
 	}{
 		{victim{"restic", `until pid=$(pgrep --newest '^restic-') && echo "$pid" && kill -KILL "$pid"; do sleep 0.02; done`},
-			[]string{"backup", "check", "drill", "restore"}},
+			[]string{"backup", "check", "prune", "drill", "restore"}},
 		{victim{"dockerd", `echo dockerd && systemctl kill --signal=KILL --kill-whom=main docker.service`},
 			[]string{"update", "rollback", "backup", "drill", "restore"}},
 		{victim{"database", `id=$(docker ps --quiet --filter label=coop.rochdale.service=db | head --lines=1)

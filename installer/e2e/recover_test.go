@@ -28,8 +28,8 @@ import (
 )
 
 // TestRecover loses a whole machine and makes another one into it, from what was
-// printed and a repository elsewhere. A short run takes one kind of elsewhere, by
-// seed. `make torture` takes all, kills the recovery on its way, and loses a gigabyte.
+// printed and a repository elsewhere. A short run takes one kind of elsewhere and some
+// points at which it is killed, by seed. `make torture` takes all, and loses a gigabyte.
 func TestRecover(t *testing.T) {
 	t.Parallel()
 	elsewhere := []struct {
@@ -41,23 +41,31 @@ func TestRecover(t *testing.T) {
 		elsewhere = elsewhere[n : n+1]
 	}
 	for _, e := range elsewhere {
-		t.Run(e.name+" at once", func(t *testing.T) { loseAndRecover(t, e.open, loss{}) })
-		if torture() {
+		if !torture() {
+			t.Run(e.name, func(t *testing.T) { loseAndRecover(t, e.open, loss{binary: failpoints(t), points: true}) })
+		} else {
+			t.Run(e.name+" at once", func(t *testing.T) { loseAndRecover(t, e.open, loss{}) })
 			t.Run(e.name+" killed", func(t *testing.T) { loseAndRecover(t, e.open, loss{kills: []int{5, 20, 40, 60, 80}}) })
 			t.Run(e.name+" large", func(t *testing.T) { loseAndRecover(t, e.open, loss{files: 8}) })
 		}
+	}
+	if torture() {
+		t.Run("killed at each step", killRecovery)
 	}
 }
 
 // loss is how a machine is lost.
 type loss struct {
-	kills []int // the recovery is killed after so many seconds of each attempt but the last
-	files int   // of 128 MiB, which can not be compressed, beside the platform's database
+	kills  []int  // the recovery is killed after so many seconds of each attempt but the last
+	binary string // of the second machine; empty: the product's
+	points bool   // the recovery is killed at some points of its plans
+	files  int    // of 128 MiB, which can not be compressed, beside the platform's database
 }
 
 // place is where a co-op keeps its backups away from the machine.
 type place struct {
 	url           string
+	folder        string                                                 // where it lies on the build machine, if it does
 	admit         func(t *testing.T, ctx context.Context, b *box.Box)    // gives a box its credentials, as the guide says
 	read          func(ctx context.Context, name string) ([]byte, error) // gives a file from beside the repository
 	pages, needed int                                                    // how the secret of the kit is printed
@@ -84,27 +92,21 @@ func loseAndRecover(t *testing.T, open func(*testing.T, context.Context) place, 
 		t.Fatal(err)
 	}
 
-	second := boot(t, box.Options{Name: "second", CA: authority})
+	second := boot(t, box.Options{Name: "second", CA: authority, Binary: how.binary})
 	bringKit(t, ctx, second, store, lost.pages)
 	began := time.Now()
+	if how.points {
+		killOnTheWay(t, ctx, second, lost.pages)
+	}
 	recoverBox(t, ctx, second, lost.pages, how.kills)
 	if err := second.WaitHTTPS(ctx); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("from the bare machine to an answer over HTTPS: %.1f s", time.Since(began).Seconds())
-
-	o := lost.options
-	o.Transport = second.Transport()
-	if err := walk.Verify(ctx, o, lost.receipt); err != nil {
-		t.Fatalf("the order of the lost machine: %v", err)
-	}
-	if serial := certificateOf(t, second); serial.Cmp(lost.certificate) != 0 {
-		t.Errorf("the certificate is %x, the lost machine had %x", serial, lost.certificate)
-	}
+	servesLost(t, ctx, second, lost)
 	if how.files > 0 {
 		inside(t, ctx, second, volume+"\nsha256sum --quiet -c <<'END'\n"+lost.files+"\nEND")
 	}
-	healthy(t, second)
 	ownsStore(t, ctx, second, store)
 }
 
@@ -152,7 +154,7 @@ func overS3(t *testing.T, _ context.Context) place {
 	read := func(_ context.Context, name string) ([]byte, error) {
 		return os.ReadFile(filepath.Join(store.Bucket, "rides", name))
 	}
-	return place{url: "s3:http://" + store.Address + "/coop/rides", admit: admit, read: read, pages: 1, needed: 1}
+	return place{folder: store.Bucket, url: "s3:http://" + store.Address + "/coop/rides", admit: admit, read: read, pages: 1, needed: 1}
 }
 
 func inside(t *testing.T, ctx context.Context, m box.Machine, script string) string {
@@ -237,10 +239,7 @@ func pageFile(i int) string { return fmt.Sprintf("/root/page-%d", i+1) }
 // recoverBox runs the one command, with a kill -9 in the middle as often as asked.
 func recoverBox(t *testing.T, ctx context.Context, b *box.Box, pages []string, kills []int) {
 	t.Helper()
-	args := []string{box.Program, "recover", "--kit", "/root/rochdale-kit.age", "--json", "--no-input"}
-	for i := range pages {
-		args = append(args, "--pages", pageFile(i))
-	}
+	args := recoverArgs(pages)
 	for _, seconds := range kills {
 		r, err := b.Exec(ctx, testhost.Command{Args: append([]string{"timeout", "-s", "KILL", strconv.Itoa(seconds)}, args...)})
 		if err != nil {

@@ -20,8 +20,8 @@ import (
 )
 
 // TestOwnUpdate lets versions of Rochdale take over from each other under load,
-// good ones and bad ones, and turns the machine off in the middle of one. No
-// request may fail, and nobody helps. `make torture` has one more, which hangs.
+// good ones and bad ones, kills them on their way, and turns the machine off in the
+// middle of one. No request may fail, and nobody helps. `make torture` has one more, which hangs.
 func TestOwnUpdate(t *testing.T) {
 	t.Parallel()
 	b := boot(t, box.Options{Binary: version(t, "0.2.0")})
@@ -42,9 +42,16 @@ func TestOwnUpdate(t *testing.T) {
 		}
 	}
 	t.Run("a good version", func(t *testing.T) { takesOver(t, b, "0.3.0", "update", "--from", "/root/0.3.0") })
-	t.Run("one that ends at once", func(t *testing.T) { putBack(t, b, "0.4.0-exits") })
+	var points []string
+	t.Run("killed", func(t *testing.T) { points = killedOnTheWay(t, b, "0.3.0") })
+	t.Run("one that ends at once", func(t *testing.T) { putBack(t, b, "0.4.0-exits", "/root/0.4.0-exits", "") })
+	t.Run("killed on the way back", func(t *testing.T) {
+		for _, p := range points {
+			putBack(t, b, "0.4.0-exits", another(t, b, "0.4.0-exits"), p)
+		}
+	})
 	if torture() {
-		t.Run("one that hangs", func(t *testing.T) { putBack(t, b, "0.5.0-hangs") })
+		t.Run("one that hangs", func(t *testing.T) { putBack(t, b, "0.5.0-hangs", "/root/0.5.0-hangs", "") })
 	}
 	t.Run("a reboot in the middle", func(t *testing.T) { rebootInside(t, b, "0.6.0") })
 	t.Run("back by a person", func(t *testing.T) { takesOver(t, b, "0.3.0", "rollback") })
@@ -68,7 +75,7 @@ func version(t *testing.T, name string) string {
 
 // ownHistory is `rochdale self history --json`, as far as it is looked at.
 type ownHistory struct {
-	Current struct{ Version string }
+	Current struct{ Version, Program string }
 	Trial   *struct{ Phase string }
 	History []ownChange
 }
@@ -139,22 +146,101 @@ func runs(t *testing.T, b *box.Box, version string) {
 	}
 }
 
-// putBack wants the version of before to run again by itself, and the bad one to
-// be refused from then on.
-func putBack(t *testing.T, b *box.Box, bad string) {
+// killPoints is at how many points a short run kills the plan of an update of our own:
+// a version needs a minute and more to prove itself.
+const killPoints = 1
+
+// killedOnTheWay lets programs of a version take over, each of which is killed once
+// with SIGKILL: `make torture` takes the points before and after every step. The guard
+// runs the plan again, and nobody helps.
+func killedOnTheWay(t *testing.T, b *box.Box, version string) (points []string) {
+	steps := stepsOf(t, t.Context(), b, "self-update")
+	if len(steps) < 10 || steps[len(steps)-1] != "edge" {
+		t.Fatalf("the steps of an update are %v", steps)
+	}
+	points = bothSides("self-update", steps)
+	if !torture() {
+		seeded(t).Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+		points = points[:killPoints]
+	}
+	underLoad(t, b, "own update killed", len(points), func(i int) error { return killedAt(t, b, version, points[i]) })
+	runs(t, b, version)
+	t.Logf("killed at %d of %d points, each time the new version took over: %v %v", len(points), 2*len(steps), points, !t.Failed())
+	return points
+}
+
+// another makes a program of the same version that is not the same program: what comes
+// after the end of it is never read.
+func another(t *testing.T, b *box.Box, version string) string {
+	t.Helper()
+	const file = "/root/another"
+	sh(t, b, "cp /root/"+version+" "+file+"; date +%N >>"+file)
+	return file
+}
+
+// killedAt wants the plan to be killed at the point, and its program to be proven.
+func killedAt(t *testing.T, b *box.Box, version, point string) error {
+	const file = "/var/lib/rochdale/failpoint"
+	from := another(t, b, version)
+	if err := b.WriteFile(t.Context(), file, []byte(point), 0o600); err != nil {
+		return err
+	}
+	before := history(t, b).Current
+	if err := self(t, b, 0, "update", "--from", from); err != nil {
+		return fmt.Errorf("%s: %w", point, err)
+	}
+	if _, err := b.ReadFile(t.Context(), file); err == nil {
+		return fmt.Errorf("%s: nobody was killed", point)
+	}
+	if now := history(t, b); now.Current == before || now.last().Outcome != "proven" {
+		return fmt.Errorf("%s: %+v runs, as before; the last change is %+v", point, now.Current, now.last())
+	}
+	return nil
+}
+
+// putBack wants the version of before to run again by itself, and the bad one, which is
+// in the file from, to be refused from then on. The plan of the way back is killed at
+// the point, unless that is empty.
+func putBack(t *testing.T, b *box.Box, bad, from, point string) {
 	before := history(t, b).Current.Version
 	start := time.Now()
-	underLoad(t, b, "put back "+bad, 1, func(int) error { return self(t, b, 12, "update", "--from", "/root/"+bad) })
+	struck := strike(t, b, point)
+	underLoad(t, b, "put back "+bad+" "+point, 1, func(int) error { return self(t, b, 12, "update", "--from", from) })
+	struck()
 	t.Logf("%s was put back after %.0f s", bad, time.Since(start).Seconds())
 	runs(t, b, before)
 	if last := history(t, b).last(); last.Outcome != "put-back" || last.To.Version != bad || last.Reason.ID != "self.reason.starts" {
 		t.Errorf("the last change is %+v", last)
 	}
-	if got := ask(t, b, "rochdale", "self", "update", "--from", "/root/"+bad); got.Code != 12 || got.Error != "self.bad" {
+	if got := ask(t, b, "rochdale", "self", "update", "--from", from); got.Code != 12 || got.Error != "self.bad" {
 		t.Errorf("once more: code %d, error %q", got.Code, got.Error)
 	}
 	if got := ask(t, b, "rochdale", "doctor"); !strings.Contains(got.Text, "doctor.own-put-back") {
 		t.Errorf("the doctor does not tell:\n%s", got.Text)
+	}
+}
+
+// strike names the point as soon as a trial is lost: the same plan ran before then, with
+// the other program. What it gives wants somebody to have been killed there.
+func strike(t *testing.T, b *box.Box, point string) (struck func()) {
+	t.Helper()
+	if point == "" {
+		return func() {}
+	}
+	const file = "/var/lib/rochdale/failpoint"
+	p, err := b.Start(within(t, 5*time.Minute), testhost.Command{Args: []string{"sh", "-ec",
+		`until grep -q '"phase": "backing"' /var/lib/rochdale/self.json; do sleep 0.02; done; printf %s "$1" >"$2"`, "sh", point, file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if code, err := p.Wait(); code != 0 || err != nil {
+			t.Errorf("%s was not named: code %d, %v", point, code, err)
+		}
+		if _, err := b.ReadFile(t.Context(), file); err == nil {
+			t.Errorf("%s: nobody was killed on the way back", point)
+		}
 	}
 }
 
