@@ -67,7 +67,7 @@ const KeptChanges = 200
 // so. What is not listed is held against the release.
 func notItsOwn() []string {
 	return []string{
-		"update.no-room", "update.no-memory", "update.over-budget", "update.interrupted", "update.postponed",
+		"update.no-room", "update.no-memory", "update.over-budget", "update.not-up", "update.interrupted", "update.postponed",
 		"migrate.disk-full", "migrate.busy", "migrate.data-busy", "migrate.broken-off", "migrate.data-broken-off",
 		"migrate.copy-failed", "migrate.damaged", "migrate.no-database",
 		"engine.unreachable", "engine.slow", "engine.not-there", "engine.refused", "engine.name-taken", "engine.network-taken",

@@ -117,10 +117,22 @@ func (t *transition) timed(do func(context.Context, step.Report) error) func(con
 		defer cancel()
 		err := do(inner, report)
 		if err != nil && ctx.Err() == nil && errors.Is(context.Cause(inner), errOverBudget) {
-			return Problem("update.over-budget", err, "stack", t.Stack, "seconds", int(t.budget().Seconds()))
+			return t.overBudget(err)
 		}
 		return err
 	}
+}
+
+// overBudget tells what visitors would have waited for. A container that runs and is not
+// ready may be of a bad release, or of a good one on a slow machine: what it was waited
+// for with says more than that it took long.
+func (t *transition) overBudget(err error) error {
+	seconds := int(t.budget().Seconds())
+	var sick *Error
+	if errors.As(err, &sick) && sick.ID == "engine.unhealthy" {
+		return Problem("update.not-up", err, "stack", t.Stack, "seconds", seconds, "service", sick.Args["service"], "reason", sick.Args["reason"])
+	}
+	return Problem("update.over-budget", err, "stack", t.Stack, "seconds", seconds)
 }
 
 // budget is how long visitors wait at most.

@@ -143,7 +143,8 @@ func failures() map[string]failure {
 			b.migrator.err = appliance.Problem("migrate.failed", nil)
 			b.migrator.before = func() { b.data.set(2, nil) }
 		}, reason: "migrate.copy-not-changed"},
-		"takes too long": {spoil: func(b *bench) { b.data.takes = time.Minute }, reason: "update.over-budget", here: true},
+		"is not up in time": {spoil: func(b *bench) { b.engine.slow = digest2 }, reason: "update.not-up", here: true},
+		"takes too long":    {spoil: func(b *bench) { b.data.takes = time.Minute }, reason: "update.over-budget", here: true},
 	}
 }
 

@@ -48,6 +48,7 @@ type updateAnswer struct {
 // Why a change was left for another time.
 const (
 	overBudget = "update.over-budget" // visitors would have waited too long
+	notUp      = "update.not-up"      // for a container that did not get ready
 	postponed  = "update.postponed"   // they were busy
 )
 
@@ -62,7 +63,7 @@ func (a updateAnswer) reasons() []string {
 
 // tooBusy tells of an answer that may be the machine's and not the release's.
 func (a updateAnswer) tooBusy() bool {
-	return slices.ContainsFunc(a.reasons(), func(id string) bool { return id == overBudget || id == postponed })
+	return slices.ContainsFunc(a.reasons(), func(id string) bool { return id == overBudget || id == notUp || id == postponed })
 }
 
 // TestUpdates takes the stack from release to release under load, good ones and
@@ -333,7 +334,7 @@ type failing struct {
 func (u *updates) failures() []failing {
 	all := []failing{
 		{name: "image missing", release: release{arch: otherArch()}, reason: "stack.bundle.arch"},
-		{name: "never healthy", release: release{replace: map[string]string{"health: /healthz": "health: /no-such-page"}}, reason: overBudget},
+		{name: "never healthy", release: release{replace: map[string]string{"health: /healthz": "health: /no-such-page"}}, reason: notUp},
 		{name: "crash loop", release: release{replace: map[string]string{"    image: coop": "    image: coop\n    command: [no-such-verb]"}}, reason: "engine.ended"},
 		{name: "probe fails", release: release{replace: map[string]string{"path: /shops,": "path: /no-such-page,"}}, reason: "update.probe"},
 		{name: "migration fails half-way", release: release{migration: "create table half (x integer);\ninsert into no_such_table values (1);"}, reason: "migrate.copy-not-changed"},
