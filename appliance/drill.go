@@ -341,12 +341,25 @@ func drillFinding(row Release, runs []BackupRun) []Finding {
 	return []Finding{{Severity: Warning, Message: Message{ID: "drill.overdue", Args: Args("stack", row.Stack, "days", int(time.Since(since).Hours()/24))}}}
 }
 
+// drillHere proves the repository of the box.
+func (d *Daemon) drillHere(ctx context.Context) error { return d.drillFrom(ctx, BoxRepository) }
+
 // drillOffsite proves each repository elsewhere.
 func (d *Daemon) drillOffsite(ctx context.Context) (err error) {
 	for _, r := range d.repositories() {
 		if r.Kind() != backups.Local {
-			err = errors.Join(err, d.Drill(ctx, DrillRequest{Repository: r.Name}, nil))
+			err = errors.Join(err, d.drillFrom(ctx, r.Name))
 		}
+	}
+	return err
+}
+
+// drillFrom drills by itself: where every stack is stopped there is nothing to do, which
+// is an error only for somebody who asks for a drill.
+func (d *Daemon) drillFrom(ctx context.Context, repository string) error {
+	err := d.Drill(ctx, DrillRequest{Repository: repository}, nil)
+	if IsProblem(err, "drill.nothing-runs") {
+		return nil
 	}
 	return err
 }

@@ -45,7 +45,7 @@ func (d *Daemon) tasks() []task {
 		}},
 		{Name: "backup-dump", When: "*/15 * * * *", Spread: 10 * time.Minute, Do: d.dumpIfChanged},
 		{Name: "backup-full", When: "10 0 * * *", Spread: time.Hour, Turns: true, Soon: d.fullSoon, Do: d.fullWhenWhole},
-		{Name: "backup-drill", When: "10 2 * * *", Spread: 30 * time.Minute, Turns: true, Do: func(ctx context.Context) error { return d.Drill(ctx, DrillRequest{}, nil) }},
+		{Name: "backup-drill", When: "10 2 * * *", Spread: 30 * time.Minute, Turns: true, Do: d.drillHere},
 		{Name: "backup-check", When: "40 4 * * *", Spread: time.Hour, Turns: true, Do: upkeep(BackupCheck)},
 		{Name: "backup-prune", When: "10 7 * * *", Spread: time.Hour, Turns: true, Do: upkeep(BackupPrune)},
 		{Name: "backup-drill-offsite", When: "40 5 3 * *", Spread: time.Hour, Turns: true, Do: d.drillOffsite},

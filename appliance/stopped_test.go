@@ -505,3 +505,21 @@ func (b *bench) cleansUp(left bool) {
 		b.t.Errorf("it complains: %q", lines)
 	}
 }
+
+// TestNothingToDrill: where every stack is stopped, that is an error for somebody who
+// asks for a drill, and none of the night's.
+func TestNothingToDrill(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := remove(d); err != nil {
+			t.Fatal(err)
+		}
+		mark := b.log.mark()
+		time.Sleep(25 * time.Hour)
+		if lines := b.log.since(mark, "failed\" task=backup-drill"); len(lines) > 0 {
+			t.Errorf("%v", lines)
+		}
+		if err := d.Drill(t.Context(), appliance.DrillRequest{}, nil); !appliance.IsProblem(err, "drill.nothing-runs") {
+			t.Error(err)
+		}
+	})
+}
