@@ -146,7 +146,8 @@ func (w *saving) note(r backups.Repository, run BackupRun, err error, report ste
 }
 
 // carryTo saves into a repository, as long as patience lasts. What takes longer goes on
-// by itself: that fails nothing, unless this repository alone was asked for.
+// by itself: that fails nothing, unless this repository alone was asked for. One that is
+// being checked or pruned would refuse a snapshot, and gets the next one.
 func (w *saving) carryTo(patient context.Context, r backups.Repository, report step.Report) error {
 	l, fresh := w.carry(r, w.made) //nolint:contextcheck // it outlives whoever began it
 	if fresh {
@@ -159,12 +160,14 @@ func (w *saving) carryTo(patient context.Context, r backups.Repository, report s
 		}
 	}
 	w.without = w.without || !fresh
-	goesOn := Problem("backup.goes-on", nil, "repository", r.Name, "minutes", int(time.Since(l.began).Minutes())).WithCode(ExitWarnings)
-	if w.Only != "" {
-		return goesOn
+	if w.Only == "" {
+		report(r.Name + ": ...")
+		return nil
 	}
-	report(r.Name + ": ...")
-	return nil
+	if l.upkeep != "" {
+		return Problem("daemon.busy", nil, "stack", dumpLane, "plan", l.upkeep).WithCode(ExitLocked)
+	}
+	return Problem("backup.goes-on", nil, "repository", r.Name, "minutes", int(time.Since(l.began).Minutes())).WithCode(ExitWarnings)
 }
 
 // sweep removes the copies of databases, whichever way the backup ended, unless a slow
@@ -430,8 +433,12 @@ func (d *Daemon) gone(ctx context.Context, r backups.Repository, err error) erro
 	return Problem("backup.gone", err, "repository", r.Name)
 }
 
-// hadSnapshots tells whether a snapshot was ever put into a repository.
+// hadSnapshots tells whether a snapshot was ever put into a repository, as far as
+// anybody here remembers: a bare machine that is being recovered has no store.
 func (d *Daemon) hadSnapshots(ctx context.Context, repository string) (bool, error) {
+	if d.Store == nil {
+		return false, nil
+	}
 	for _, kind := range []BackupKind{BackupDump, BackupFull} {
 		runs, err := d.Store.Runs(ctx, repository, kind, KeptRuns+1) // with the last one that went well
 		if err != nil {

@@ -153,6 +153,9 @@ const (
 	// checkOverdue is how old the newest check that passed may be. Every byte is to be
 	// read within 30 days, and one of its parts each night.
 	checkOverdue = (30 - parts + 1) * 24 * time.Hour
+	// pruneOverdue is how long a repository may grow without anything being let go: a
+	// week of nights on which it was busy, and a day.
+	pruneOverdue = 8 * 24 * time.Hour
 )
 
 // backupFindings tell what is wrong with the copies.
@@ -281,12 +284,18 @@ func (r RepositoryStatus) upkeepFindings() (all []Finding) {
 	}
 	if last := later(later(r.known, r.whole), r.Check.LastSuccess); time.Since(last) > checkOverdue {
 		all = append(all, Finding{Severity: Warning, Message: Message{ID: "backup.check-overdue", Args: Args("repository", r.Name, "days", int(time.Since(last).Hours()/24))}})
-		if e := r.Check.LastError; e != nil && e.ID != "backup.damaged" { // that is told by itself
+		if e := r.Check.LastError; e != nil && e.ID != "backup.damaged" && e.ID != "backup.damaged-there" { // that is told by itself
 			all = append(all, Finding{Severity: Warning, Message: *e})
 		}
 	}
-	if e := r.Prune.LastError; e != nil && !replaced(e) && !r.AppendOnly {
+	if r.AppendOnly {
+		return all
+	}
+	last := later(later(r.known, r.whole), r.Prune.LastSuccess)
+	if e := r.Prune.LastError; e != nil && !replaced(e) {
 		all = append(all, because(Message{ID: "backup.prune-failed", Args: Args("repository", r.Name)}, *e)...)
+	} else if time.Since(last) > pruneOverdue { // it did not even begin
+		all = append(all, Finding{Severity: Warning, Message: Message{ID: "backup.prune-overdue", Args: Args("repository", r.Name, "days", int(time.Since(last).Hours()/24))}})
 	}
 	return all
 }
@@ -313,7 +322,7 @@ func distinct(all []Finding) (some []Finding) {
 func (d *Daemon) damageFindings(ctx context.Context) (all []Finding) {
 	for _, r := range d.repositories() {
 		if health, err := d.health(ctx, r.Name); err == nil && !health.MayForget() {
-			all = append(all, Finding{Severity: Failure, Message: Message{ID: "backup.damaged", Args: Args("repository", r.Name, "errors", len(health.Failed))}})
+			all = append(all, Finding{Severity: Failure, Message: MessageOf(damaged(r, backups.CheckReport{Errors: int64(len(health.Failed))}))})
 		}
 	}
 	return all

@@ -21,9 +21,10 @@ import (
 
 // carrying is what is on its way to repositories, and the stages that it is read from.
 type carrying struct {
-	mu     sync.Mutex
-	stages map[string]int // how many read from it, by folder
-	loads  map[loadKey]*load
+	mu      sync.Mutex
+	stages  map[string]int // how many read from it, by folder
+	loads   map[loadKey]*load
+	claimed map[string]*load // what has a repository for itself, by repository
 }
 
 type loadKey struct {
@@ -31,8 +32,10 @@ type loadKey struct {
 	kind       BackupKind
 }
 
-// load is one snapshot on its way. What comes of it is there when over is closed.
+// load is one snapshot on its way, or upkeep of a repository that keeps snapshots from
+// it. What comes of it is there when over is closed.
 type load struct {
+	upkeep  string // the plan; empty: it is a snapshot
 	began   time.Time
 	leftOut bool // a later snapshot did not wait for it
 	alone   bool // nobody waits for it any more
@@ -43,7 +46,7 @@ type load struct {
 }
 
 func newCarrying() *carrying {
-	return &carrying{stages: map[string]int{}, loads: map[loadKey]*load{}}
+	return &carrying{stages: map[string]int{}, loads: map[loadKey]*load{}, claimed: map[string]*load{}}
 }
 
 // maxStages is how many snapshots of a kind may be laid out at the same time: one for
@@ -77,12 +80,16 @@ func (c *carrying) leave(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// begin notes what goes to a repository, unless something of the kind is on its way.
+// begin notes what goes to a repository, unless l is on its way there: something of the
+// kind, or upkeep.
 func (c *carrying) begin(key loadKey, stage string, stop context.CancelCauseFunc) (l *load, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l = c.loads[key]; l != nil {
 		l.leftOut = true
+		return l, false
+	}
+	if l = c.claimed[key.repository]; l != nil {
 		return l, false
 	}
 	c.stages[stage]++
@@ -118,6 +125,40 @@ func (c *carrying) busy(repository string) bool {
 		}
 	}
 	return false
+}
+
+// claim keeps new snapshots from a repository until release, for a plan that needs it for
+// itself, and waits for a dump that is on its way there. Without that, a place that takes
+// a dump for most of the time until the next one would never be checked or pruned: at the
+// one moment when the night looks there is hardly ever none. A whole snapshot may take a
+// day, and is not waited for; nor is a dump beyond its own limit. Then ok is false.
+func (c *carrying) claim(ctx context.Context, repository, plan string) (release func(), ok bool) {
+	c.mu.Lock()
+	c.claimed[repository] = &load{upkeep: plan, began: time.Now()}
+	full, dump := c.loads[loadKey{repository, BackupFull}], c.loads[loadKey{repository, BackupDump}]
+	c.mu.Unlock()
+	release = func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.claimed, repository)
+	}
+	if full == nil && (dump == nil || dump.awaited(ctx, dumpLimit)) {
+		return release, true
+	}
+	release()
+	return nil, false
+}
+
+// awaited waits so long for a load, and tells whether it is over.
+func (l *load) awaited(ctx context.Context, most time.Duration) bool {
+	patient, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	select {
+	case <-l.over:
+		return true
+	case <-patient.Done():
+		return false
+	}
 }
 
 // giveWay ends all that is on its way, and tells whether there was anything: the room
@@ -156,7 +197,8 @@ func (c *carrying) findings() (all []Finding) {
 }
 
 // carry begins to save a staged snapshot into a repository, and outlives whoever began
-// it. fresh is false when the repository is left out: an earlier one is on its way.
+// it. fresh is false when the repository is left out: l is an earlier one that is on its
+// way, or upkeep of the repository.
 func (d *Daemon) carry(r backups.Repository, s staged) (l *load, fresh bool) {
 	ctx, stop := context.WithCancelCause(d.base)
 	key := loadKey{r.Name, s.manifest.Kind}

@@ -4,6 +4,8 @@ package appliance_test
 
 import (
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,6 +43,27 @@ func TestRepairLeavesNoCopies(t *testing.T) {
 		synctest.Wait()
 		if copies() {
 			t.Error("the copies of an interrupted repair are left behind")
+		}
+	})
+}
+
+// TestDamageWhereTheBoxMayOnlyAdd is for whoever runs the place to repair, and told as
+// that; everything is saved there anew all the same.
+func TestDamageWhereTheBoxMayOnlyAdd(t *testing.T) {
+	saving(t, strings.Replace(offsiteConfig, `rides"}`, `rides", append_only: true}`, 1), func(t *testing.T, b *bench, d *appliance.Daemon) {
+		b.vault.checking = func(repository string) {
+			if repository == "offsite" {
+				b.vault.bad = 2
+			}
+		}
+		if err := d.Upkeep(t.Context(), appliance.BackupCheck, nil); !appliance.IsProblem(err, "backup.damaged-there") {
+			t.Error(err)
+		}
+		if heard := b.vault.heard(0); !slices.Contains(heard, "backup offsite") || slices.Contains(heard, "heal box") {
+			t.Errorf("heard %v", heard)
+		}
+		if f := b.findings(); !slices.Contains(f, "failure backup.damaged-there") || slices.Contains(f, "failure backup.damaged") {
+			t.Errorf("findings %v", f)
 		}
 	})
 }

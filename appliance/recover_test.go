@@ -76,11 +76,17 @@ func (b *bench) lose() {
 
 func (b *bench) rescue(t *testing.T) appliance.Rescue {
 	t.Helper()
+	return appliance.NewRescue(b.paths, b.vault, b.rescued(t))
+}
+
+// rescued are the repositories of a kit.
+func (b *bench) rescued(t *testing.T) []backups.Repository {
+	t.Helper()
 	c, err := appliance.ReadConfig(b.paths.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return appliance.NewRescue(b.paths, b.vault, appliance.Repositories(b.paths, c))
+	return appliance.Repositories(b.paths, c)
 }
 
 // whole wants the stack to serve all that was saved.

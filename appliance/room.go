@@ -121,7 +121,8 @@ func (d *Daemon) roomToSave(r backups.Repository) error {
 const watchRoom = 2 * time.Second
 
 // saveSparing ends a backup to the box itself that takes the disk from the stacks: how
-// much it will take is not known before. What it has written by then is given back.
+// much it will take is not known before. What it has written by then is given back, unless
+// a check of the repository found damage that is not made good yet.
 func (d *Daemon) saveSparing(ctx context.Context, r backups.Repository, b backups.Backup) (backups.Saved, error) {
 	if r.Name != BoxRepository {
 		return d.Vault.Backup(ctx, r, b)
@@ -137,9 +138,21 @@ func (d *Daemon) saveSparing(ctx context.Context, r backups.Repository, b backup
 	}()
 	saved, err := d.Vault.Backup(watched, r, b)
 	if why := context.Cause(watched); err != nil && IsProblem(why, "backup.no-spare") && ctx.Err() == nil {
-		return backups.Saved{}, errors.Join(why, d.Vault.Prune(ctx, r))
+		return backups.Saved{}, errors.Join(why, d.giveBack(ctx, r, b.Force))
 	}
 	return saved, err
+}
+
+// giveBack removes what a backup that was ended has written, unless a failed check is
+// open: a prune drops all but one of the places in which the same bytes lie, and it does
+// not know which of them is the broken one. healing is for the backup in the middle of a
+// repair, whose check is not kept before the repair has ended.
+func (d *Daemon) giveBack(ctx context.Context, r backups.Repository, healing bool) error {
+	health, err := d.health(ctx, r.Name)
+	if err != nil || healing || !health.MayForget() {
+		return err
+	}
+	return d.Vault.Prune(ctx, r)
 }
 
 func mebibytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }

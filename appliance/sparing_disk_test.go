@@ -14,14 +14,7 @@ import (
 // wrote is given back, and the other repositories get theirs.
 func TestBackupSparesTheDisk(t *testing.T) {
 	saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
-		b.vault.slow(time.Minute)
-		began, plenty := time.Now(), b.space.free
-		b.space.now = func() int64 {
-			if time.Since(began) > 10*time.Second {
-				return 1 << 20
-			}
-			return plenty
-		}
+		b.fillsTheDisk()
 		if err := backup(d, appliance.BackupFull); !appliance.IsProblem(err, "backup.no-spare") {
 			t.Error(err)
 		}
@@ -30,4 +23,44 @@ func TestBackupSparesTheDisk(t *testing.T) {
 			t.Error(heard)
 		}
 	})
+}
+
+// fillsTheDisk makes each backup that begins now take the disk from the stacks.
+func (b *bench) fillsTheDisk() {
+	b.vault.slow(time.Minute)
+	began, plenty := time.Now(), b.space.free
+	b.space.now = func() int64 {
+		if time.Since(began) > 10*time.Second {
+			return 1 << 20
+		}
+		return plenty
+	}
+}
+
+// TestDamageIsNotPruned: what a backup wrote that was ended for the sake of the disk stays
+// while a check is open as failed, since a prune might drop the whole one of two places
+// with the same bytes; also in the middle of the repair, before that check is kept.
+func TestDamageIsNotPruned(t *testing.T) {
+	for name, repairing := range map[string]bool{"in the repair": true, "after it": false} {
+		t.Run(name, func(t *testing.T) {
+			saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				b.vault.bad = 2
+				if repairing {
+					b.fillsTheDisk()
+				}
+				if err := d.Upkeep(t.Context(), appliance.BackupCheck, nil); !appliance.IsProblem(err, "backup.damaged") {
+					t.Fatal(err)
+				}
+				if !repairing {
+					b.fillsTheDisk()
+					if err := backup(d, appliance.BackupFull); !appliance.IsProblem(err, "backup.no-spare") {
+						t.Error(err)
+					}
+				}
+				if heard := b.vault.heard(0); !slices.Contains(heard, "backup box") || slices.Contains(heard, "prune box") {
+					t.Error(heard)
+				}
+			})
+		})
+	}
 }

@@ -27,29 +27,35 @@ func (d *Daemon) Upkeep(ctx context.Context, kind BackupKind, watch func(step.Ev
 func (d *Daemon) upkeepOperation(r upkeepRequest) operation {
 	if r.Kind == BackupPrune {
 		return operation{request: r, plan: step.Plan{Name: "backup-prune", Key: exclusiveLane, Steps: []step.Step{
-			{ID: "prune", Do: d.each(d.pruneRepository), Estimate: 30 * time.Second},
+			{ID: "prune", Do: d.each("backup-prune", d.pruneRepository), Estimate: 30 * time.Second},
 		}}}
 	}
 	return operation{request: r, plan: step.Plan{Name: "backup-check", Key: exclusiveLane, Steps: []step.Step{
-		{ID: "check", Do: d.each(d.checkRepository), Estimate: 30 * time.Second},
+		{ID: "check", Do: d.each("backup-check", func(ctx context.Context, r backups.Repository, _ step.Report) error {
+			return d.checkRepository(ctx, r)
+		}), Estimate: 30 * time.Second},
 	}}}
 }
 
 // each does something to every repository; what fails with one is no reason to
-// leave out the others. The box's own is the first, and one that a snapshot is on its
-// way to comes another night.
-func (d *Daemon) each(do func(context.Context, backups.Repository) error) func(context.Context, step.Report) error {
+// leave out the others. The box's own is the first. One that a dump is on its way to is
+// waited for, and one that takes a whole snapshot comes another night.
+func (d *Daemon) each(plan string, do func(context.Context, backups.Repository, step.Report) error) func(context.Context, step.Report) error {
 	return func(ctx context.Context, report step.Report) (err error) {
 		for _, r := range d.repositories() {
-			if ctx.Err() != nil {
-				return errors.Join(err, context.Cause(ctx))
-			}
 			if d.carrying.busy(r.Name) {
 				report(r.Name + ": ...")
-				continue
 			}
-			report(r.Name)
-			err = errors.Join(err, do(ctx, r))
+			release, ok := d.carrying.claim(ctx, r.Name, plan)
+			if ctx.Err() != nil {
+				err = errors.Join(err, context.Cause(ctx))
+			} else if ok {
+				report(r.Name)
+				err = errors.Join(err, do(ctx, r, report))
+			}
+			if ok {
+				release()
+			}
 		}
 		return err
 	}
@@ -108,10 +114,14 @@ func (d *Daemon) keepUp(ctx context.Context, r backups.Repository, kind BackupKi
 }
 
 func damaged(r backups.Repository, report backups.CheckReport) error {
+	if r.AppendOnly {
+		return Problem("backup.damaged-there", nil, "repository", r.Name, "errors", report.Errors)
+	}
 	return Problem("backup.damaged", nil, "repository", r.Name, "errors", report.Errors)
 }
 
-// heal repairs a repository and saves everything again, reading every file.
+// heal repairs a repository and saves everything again, reading every file. Where the
+// box may only add, most repairs are for whoever runs the place.
 func (d *Daemon) heal(ctx context.Context, r backups.Repository, report backups.CheckReport) error {
 	if err := d.mayWrite(ctx, r); err != nil {
 		return err
@@ -143,8 +153,8 @@ func retention(kind BackupKind) backups.Retention {
 
 // pruneRepository forgets what is too old, unless a failed check is open: what is
 // broken may be needed to heal the rest. Where the box may only add, that is for
-// whoever runs the place.
-func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) error {
+// whoever runs the place. The bytes of an upload that was cut off stay for the next one.
+func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository, report step.Report) error {
 	if r.AppendOnly {
 		return nil
 	}
@@ -174,8 +184,53 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) erro
 				return d.gone(ctx, r, err)
 			}
 		}
+		cutOff, err := d.cutOff(ctx, r)
+		if err != nil {
+			return err
+		}
+		if cutOff {
+			report(r.Name + ": its room is given back when a whole backup to it has ended")
+			return nil
+		}
 		return d.Vault.Prune(ctx, r)
 	})
+}
+
+const (
+	// wholeFresh is how old the newest whole backup may be for nothing to have been cut
+	// off since: they begin each night within the same hour, seven hours before a prune.
+	wholeFresh = 26 * time.Hour
+	// givenUp is how long an upload that is cut off each time is given to come to its
+	// end. Without that, a repository whose whole backups fail would only grow.
+	givenUp = 7 * 24 * time.Hour
+)
+
+// cutOff tells whether a repository elsewhere may hold bytes of a whole backup that did
+// not come to its end: a first one over a slow line may take longer than the day that it
+// has, and the next one goes on with what was sent. No snapshot refers to it yet, so a
+// prune would throw it away, each day anew. A backup that the end of the daemon
+// interrupted leaves no run, so what counts is when the last one began that went well.
+// The box's own repository is written to at the speed of the disk, which the stacks need.
+func (d *Daemon) cutOff(ctx context.Context, r backups.Repository) (bool, error) {
+	if r.Name == BoxRepository {
+		return false, nil
+	}
+	runs, err := d.Store.Runs(ctx, r.Name, BackupFull, KeptRuns+1) // with the last one that went well
+	if err != nil {
+		return false, err
+	}
+	known, _, err := d.known(ctx, []backups.Repository{r})
+	if err != nil {
+		return false, err
+	}
+	last, since := runStatus(runs).LastSuccess, known[0].Since
+	if last.After(since.Add(-metWithin)) { // else it was at another address
+		since = last
+		if runs[0].OK && time.Since(last) < wholeFresh {
+			return false, nil
+		}
+	}
+	return time.Since(since) < givenUp, nil
 }
 
 // aheadFindings tell of snapshots from the future that the newest prune saw, of those

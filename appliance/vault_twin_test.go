@@ -31,6 +31,8 @@ type vaultTwin struct {
 	told    []string
 	bad     int64 // errors that the next checks find
 	noFull  error // of each backup with the tag kind:full, if set
+	// checking is called in the middle of each check, if set.
+	checking func(repository string)
 }
 
 // twinKey is the password that a repository was made with.
@@ -267,6 +269,9 @@ func (v *vaultTwin) Prune(ctx context.Context, r backups.Repository) error {
 func (v *vaultTwin) Check(ctx context.Context, r backups.Repository, p backups.Part) (backups.CheckReport, error) {
 	if err := v.begin(ctx, fmt.Sprintf("check %d/%d", p.N, p.T), r); err != nil {
 		return backups.CheckReport{}, err
+	}
+	if v.checking != nil {
+		v.checking(r.Name)
 	}
 	report := backups.CheckReport{Part: p, Errors: v.bad}
 	if v.bad > 0 {

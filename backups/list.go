@@ -20,29 +20,57 @@ type listed struct {
 	Hostname string    `json:"hostname"`
 	Tags     []string  `json:"tags"`
 	Paths    []string  `json:"paths"`
+	Original string    `json:"original"` // the id that it had before its tags were changed
 	Summary  struct {
 		Bytes int64 `json:"total_bytes_processed"`
 	} `json:"summary"`
 }
 
 // Snapshots lists what has all of these tags, the newest first. A snapshot
-// whose own file is damaged is not among them; a check finds it. It waits for
-// nobody's lock.
+// whose own file is damaged is not among them; a check finds it. Nor is one that has
+// an [Incomplete] copy: where nothing may be deleted, or the marking was interrupted,
+// it is still there with the tags of a good one. It waits for nobody's lock.
 func (d *Door) Snapshots(ctx context.Context, r Repository, tags ...string) ([]Snapshot, error) {
-	o, err := d.run(ctx, r, append([]string{"snapshots", "--no-lock"}, only(tags)...)...)
+	list, _, err := d.snapshots(ctx, r, tags)
+	return list, err
+}
+
+// snapshots also gives the ids of those that an incomplete copy stands for.
+func (d *Door) snapshots(ctx context.Context, r Repository, tags []string) (list []Snapshot, replaced []string, err error) {
+	args := append([]string{"snapshots", "--no-lock"}, only(tags)...)
+	if len(tags) > 0 {
+		args = append(args, only([]string{Incomplete})...) // these as well
+	}
+	o, err := d.run(ctx, r, args...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var all []listed
 	if err := json.Unmarshal(o.Stdout, &all); err != nil {
-		return nil, r.unclear(err)
+		return nil, nil, r.unclear(err)
 	}
-	var list []Snapshot
+	incomplete := map[string]bool{}
 	for _, s := range all {
-		list = append(list, Snapshot{ID: s.ID, Time: s.Time.UTC(), Host: s.Hostname, Tags: s.Tags, Paths: s.Paths, Bytes: s.Summary.Bytes})
+		if s.Original != "" && s.has([]string{Incomplete}) {
+			incomplete[s.Original] = true
+		}
+	}
+	for _, s := range all {
+		switch {
+		case !s.has(tags):
+		case incomplete[s.ID]:
+			replaced = append(replaced, s.ID)
+		default:
+			list = append(list, Snapshot{ID: s.ID, Time: s.Time.UTC(), Host: s.Hostname, Tags: s.Tags, Paths: s.Paths, Bytes: s.Summary.Bytes})
+		}
 	}
 	slices.SortStableFunc(list, func(a, b Snapshot) int { return b.Time.Compare(a.Time) })
-	return list, nil
+	return list, replaced, nil
+}
+
+// has tells whether a snapshot has all of these tags.
+func (s listed) has(tags []string) bool {
+	return !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(s.Tags, tag) })
 }
 
 // only selects what has all of these tags.
@@ -64,9 +92,14 @@ func (d *Door) Forget(ctx context.Context, r Repository, k Retention, tags ...st
 	if err := k.validate(); err != nil {
 		return Forgotten{}, r.failed(err)
 	}
-	list, err := d.Snapshots(ctx, r, tags...)
+	list, replaced, err := d.snapshots(ctx, r, tags)
 	if err != nil {
 		return Forgotten{}, err
+	}
+	if len(replaced) > 0 { // restic would count them, in place of good ones
+		if _, err := d.run(ctx, r, append([]string{"forget", "--"}, replaced...)...); err != nil {
+			return Forgotten{}, r.problem("backups.not-forgotten", err)
+		}
 	}
 	ahead := slices.DeleteFunc(list, func(s Snapshot) bool { return !FromFuture(s.Time) })
 	k.Last += len(ahead)

@@ -26,8 +26,19 @@ import (
 // It stops where a step fails, before the next one loses anything. Whoever calls
 // it checks the parts that failed afterwards. It may be called again, with the
 // same report, after it was interrupted anywhere.
+//
+// Where nothing may be deleted it is the first step, as far as it adds something, and the
+// forced backups, which add what no index lists then. A pack that an index lists stays
+// broken, and with it all that needs it: that is for whoever runs the place to repair.
 func (d *Door) Heal(ctx context.Context, r Repository, report CheckReport, again func(context.Context) error) (Healed, error) {
 	var done Healed
+	if r.AppendOnly {
+		refused := d.RepairIndex(ctx, r)
+		if isProblem(refused, "backups.interrupted") {
+			return done, refused
+		}
+		return done, errors.Join(again(ctx), refused)
+	}
 	if err := d.RepairIndex(ctx, r); err != nil {
 		return done, err
 	}

@@ -3,6 +3,7 @@
 package backups
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,8 @@ const Incomplete = "incomplete"
 
 // Backup makes a snapshot. When some of the sources could not be read the error
 // is backups.incomplete; the snapshot that there is nevertheless gets [Incomplete]
-// in place of its tags, with which its id changes, and does not count as a backup.
+// in place of its tags, with which its id changes, and does not count as a backup. It
+// is backups.not-set-aside when that could not be done.
 func (d *Door) Backup(ctx context.Context, r Repository, b Backup) (Saved, error) {
 	if err := b.validate(); err != nil {
 		return Saved{}, r.failed(err)
@@ -28,11 +30,11 @@ func (d *Door) Backup(ctx context.Context, r Repository, b Backup) (Saved, error
 	o, err := d.runCall(ctx, r, d.briskly(r, b.args()...))
 	saved, known := o.saved()
 	switch {
+	case o.Code == codeIncomplete: // also when this program is to end just now
+		saved, err = d.setAside(ctx, r, saved)
+		return saved, errors.Join(err, r.incomplete(o)) // one that passes for good is told of first
 	case isProblem(err, "backups.interrupted"):
 		return Saved{}, err
-	case o.Code == codeIncomplete:
-		saved, err = d.setAside(ctx, r, saved)
-		return saved, errors.Join(r.incomplete(o), err)
 	case err != nil && strings.Contains(o.exit, "all source directories/files do not exist"):
 		return Saved{}, r.problem("backups.nothing-to-save", o.cause(), "paths", few(b.Paths))
 	case err != nil:
@@ -123,15 +125,61 @@ func (r Repository) incomplete(o output) *Problem {
 	return r.problem("backups.incomplete", o.cause(), "count", strconv.Itoa(len(sources)), "sources", few(sources))
 }
 
-// setAside marks a snapshot that does not count.
+const (
+	// markWait is how long is waited for the lock to mark a snapshot: somebody else's
+	// backup may hold it, and nothing else tells that the snapshot does not count.
+	markWait = time.Hour
+	// markAnyway is for marking it after this program was told to end.
+	markAnyway = 30 * time.Second
+)
+
+// setAside marks a snapshot that does not count. restic adds a copy with the mark and
+// removes the first one. Where it may not remove it that is enough: [Door.Snapshots] leaves
+// out what has such a copy. restic ends well also when it could do neither.
 func (d *Door) setAside(ctx context.Context, r Repository, s Saved) (Saved, error) {
 	id := s.SnapshotID
 	s.SnapshotID = ""
 	if id == "" {
 		return s, nil
 	}
-	_, err := d.run(ctx, r, "tag", "--set="+Incomplete, "--", id)
-	return s, err
+	ctx, cancel := lingering(ctx, markAnyway)
+	defer cancel()
+	patient := *d
+	patient.Wait = cmp.Or(d.Wait, markWait)
+	o, err := patient.run(ctx, r, "tag", "--set="+Incomplete, "--", id)
+	if err == nil && o.changedTags() {
+		return s, nil
+	}
+	list, unlisted := d.Snapshots(ctx, r)
+	if unlisted == nil && !slices.ContainsFunc(list, func(s Snapshot) bool { return s.ID == id }) {
+		return s, nil
+	}
+	return s, r.problem("backups.not-set-aside", errors.Join(err, o.cause(), unlisted),
+		"snapshot", id[:min(8, len(id))], "command", d.byHand(r, "tag --set="+Incomplete+" "+id))
+}
+
+// lingering is a context that ends some time after ctx.
+func lingering(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-longer.Done():
+		case <-time.After(by):
+			cancel()
+		}
+	})
+	return longer, func() {
+		stop()
+		cancel()
+	}
+}
+
+// changedTags tells whether restic changed the tags of a snapshot.
+func (o output) changedTags() bool {
+	var s struct {
+		Changed int `json:"changed_snapshots"`
+	}
+	return json.Unmarshal(o.summary, &s) == nil && s.Changed > 0
 }
 
 func (o output) errorText() string {

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+
+package backups_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"rochdale/backups"
+)
+
+// adding gives a copy of the prepared repository behind a server that lets nothing be
+// deleted; here is its folder.
+func adding(t *testing.T) (d *backups.Door, here, there backups.Repository) {
+	t.Helper()
+	d, here = ground(t)
+	address := freeAddress(t)
+	serve(t, "--addr", address, "--append-only", filepath.Dir(here.URL))
+	there = here
+	there.URL, there.EnvFile, there.AppendOnly = "rest:http://"+address+"/repository/", filepath.Join(t.TempDir(), "env"), true
+	write(t, there.EnvFile, "RESTIC_REST_USERNAME=coop\nRESTIC_REST_PASSWORD=secret\n")
+	return d, here, there
+}
+
+// TestHealByAdding: where nothing may be deleted a repair adds what no index lists, and
+// saves everything anew; what needs more than that is told, and stays as it is.
+func TestHealByAdding(t *testing.T) {
+	t.Parallel()
+	prepare(t)
+	lost := func(folder string) func(*testing.T, backups.Repository) {
+		return func(t *testing.T, here backups.Repository) {
+			t.Helper()
+			if err := os.Remove(files(t, here, folder)[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		fault   func(*testing.T, backups.Repository)
+		refused bool // to remove old indexes
+		healed  bool
+	}{
+		"lost index": {lost("index"), true, true},
+		"lost pack and indexes": {func(t *testing.T, here backups.Repository) {
+			lost("data")(t, here)
+			for range files(t, here, "index") {
+				lost("index")(t, here)
+			}
+		}, false, true},
+		"lost pack": {lost("data"), true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, here, there := adding(t)
+			c.fault(t, here)
+			report, err := d.Check(t.Context(), there, backups.Part{N: 1, T: 1})
+			wants(t, err, "backups.repository-damaged")
+			saved := false
+			_, err = d.Heal(t.Context(), there, report, func(ctx context.Context) error {
+				b := wholeBackup()
+				b.Force = true
+				_, err := d.Backup(ctx, there, b)
+				saved = err == nil
+				return err
+			})
+			if c.refused {
+				wants(t, err, "backups.refused")
+			} else if err != nil {
+				t.Error(err)
+			}
+			if !saved {
+				t.Error("nothing was saved anew")
+			}
+			if c.healed {
+				healthy(t, d, there)
+				restoreIdentical(t, d, there, ready.second, source())
+				return
+			}
+			if list, err := d.Snapshots(t.Context(), there); err != nil || len(list) != 3 {
+				t.Errorf("left %v, %v", list, err)
+			}
+		})
+	}
+}
+
+// TestIncompleteStaysAside: where nothing may be deleted the first of an incomplete
+// snapshot stays, with the tags of a good one, and nobody is given it.
+func TestIncompleteStaysAside(t *testing.T) {
+	t.Parallel()
+	d, here, there := adding(t)
+	b := wholeBackup()
+	b.Paths = append(b.Paths, "/no/such/place")
+	saved, err := d.Backup(t.Context(), there, b)
+	if p := wants(t, err, "backups.incomplete"); p.Args["count"] != "1" || saved.SnapshotID != "" {
+		t.Errorf("args %v, saved %+v", p.Args, saved)
+	}
+	if n := len(files(t, here, "snapshots")); n != 4 { // both are there
+		t.Errorf("%d snapshots", n)
+	}
+	for want, tags := range map[int][]string{2: b.Tags, 3: nil, 1: {backups.Incomplete}} {
+		if list, err := d.Snapshots(t.Context(), there, tags...); err != nil || len(list) != want {
+			t.Errorf("with tags %v: %v, %v, want %d", tags, list, err, want)
+		}
+	}
+	list, err := d.Snapshots(t.Context(), there, b.Tags...)
+	if err != nil || list[0].ID != ready.second {
+		t.Errorf("the newest good one: %v, %v", list, err)
+	}
+	// Whoever may delete there takes it away, and counts it for nothing.
+	f, err := d.Forget(t.Context(), here, backups.Retention{Last: 2}, b.Tags...)
+	if err != nil || f.Kept != 2 || len(f.Removed) > 0 || len(files(t, here, "snapshots")) != 3 {
+		t.Errorf("forgot %+v, %v", f, err)
+	}
+}
+
+// TestIncompleteThatCanNotBeMarked passes for a good one, and that is told before
+// anything else, with what a person can do.
+func TestIncompleteThatCanNotBeMarked(t *testing.T) {
+	t.Parallel()
+	d, r := ground(t)
+	d.Machine = noMarks{d.Machine}
+	b := wholeBackup()
+	b.Paths = append(b.Paths, "/no/such/place")
+	_, err := d.Backup(t.Context(), r, b)
+	p := wants(t, err, "backups.not-set-aside")
+	if list, err := d.Snapshots(t.Context(), r, b.Tags...); err != nil || len(list) != 3 || list[0].ID[:8] != p.Args["snapshot"] {
+		t.Errorf("%v, %v, %v", p.Args, list, err)
+	}
+	if out, err := exec.Command("/bin/sh", "-c", p.Args["command"]).CombinedOutput(); err != nil {
+		t.Errorf("%s: %s", err, out)
+	}
+	if list, err := d.Snapshots(t.Context(), r, b.Tags...); err != nil || len(list) != 2 {
+		t.Errorf("when a person has marked it: %v, %v", list, err)
+	}
+}
+
+// noMarks is a machine on which the tags of no snapshot can be changed, which restic
+// tells of with a line and no code.
+type noMarks struct{ backups.Machine }
+
+// Restic implements [backups.Machine].
+func (m noMarks) Restic(ctx context.Context, c backups.Call) (backups.Ended, error) {
+	if slices.Contains(c.Args, "tag") {
+		return backups.Ended{
+			Stdout: []byte(`{"message_type":"summary","changed_snapshots":0}` + "\n"),
+			Stderr: []byte(`{"message_type":"error","error":{"message":"unable to modify the tags for snapshot ID, ignoring: 500"}}` + "\n"),
+		}, nil
+	}
+	return m.Machine.Restic(ctx, c)
+}
