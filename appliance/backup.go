@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -71,8 +72,15 @@ func (d *Daemon) Backup(ctx context.Context, kind BackupKind, only string, watch
 			return err
 		}
 	}
-	r := backupRequest{Kind: kind, Only: only}
-	return d.perform(ctx, laneOf(kind), func() operation { return d.backupOperation(r) }, watch)
+	var w *saving
+	err := d.perform(ctx, laneOf(kind), func() operation {
+		w = &saving{Daemon: d, backupRequest: backupRequest{Kind: kind, Only: only}}
+		return w.operation()
+	}, watch)
+	if err != nil {
+		return err
+	}
+	return w.onItsWay()
 }
 
 func laneOf(kind BackupKind) string {
@@ -83,16 +91,19 @@ func laneOf(kind BackupKind) string {
 }
 
 func (d *Daemon) backupOperation(r backupRequest) operation {
-	w := &saving{Daemon: d, backupRequest: r}
+	return (&saving{Daemon: d, backupRequest: r}).operation()
+}
+
+func (w *saving) operation() operation {
 	steps := []step.Step{
-		{ID: "stage", Do: w.stageAll, Effects: writes(d.Paths.Stage(r.Kind)), Estimate: 5 * time.Second},
+		{ID: "stage", Do: w.stageAll, Effects: writes(w.Paths.Stage(w.Kind)), Estimate: 5 * time.Second},
 		{ID: "save", Do: w.saveAll, Estimate: 10 * time.Second},
 	}
 	plan := step.Plan{Name: "backup-full", Key: exclusiveLane, Steps: steps}
-	if r.Kind == BackupDump {
+	if w.Kind == BackupDump {
 		plan = step.Plan{Name: "backup-dump", Key: dumpLane, Steps: steps}
 	}
-	return operation{request: r, after: w.sweep, plan: plan}
+	return operation{request: w.backupRequest, after: w.sweep, plan: plan}
 }
 
 // saving is the work of one backup.
@@ -100,9 +111,19 @@ type saving struct {
 	*Daemon
 	backupRequest
 	made    staged
-	saved   bool    // into one repository at least
-	behind  []*load // what goes on after the backup
-	without bool    // a repository was left out
+	saved   bool     // into one repository at least
+	behind  []*load  // what goes on after the backup
+	without bool     // a repository was left out
+	late    []string // repositories that do not have it yet
+}
+
+// onItsWay tells whoever asked for a backup where it is not yet. The backup has not
+// failed: what is late goes on by itself, and a finding tells of what stays behind.
+func (w *saving) onItsWay() error {
+	if len(w.late) == 0 {
+		return nil
+	}
+	return Problem("backup.on-its-way", nil, "repositories", strings.Join(w.late, ", ")).WithCode(ExitWarnings)
 }
 
 func (w *saving) stageAll(ctx context.Context, _ step.Report) (err error) {
@@ -146,8 +167,8 @@ func (w *saving) note(r backups.Repository, run BackupRun, err error, report ste
 }
 
 // carryTo saves into a repository, as long as patience lasts. What takes longer goes on
-// by itself: that fails nothing, unless this repository alone was asked for. One that is
-// being checked or pruned would refuse a snapshot, and gets the next one.
+// by itself, which fails nothing: see onItsWay. One that is being checked or pruned would
+// refuse a snapshot, and gets the next one, unless it alone was asked for.
 func (w *saving) carryTo(patient context.Context, r backups.Repository, report step.Report) error {
 	l, fresh := w.carry(r, w.made) //nolint:contextcheck // it outlives whoever began it
 	if fresh {
@@ -160,14 +181,12 @@ func (w *saving) carryTo(patient context.Context, r backups.Repository, report s
 		}
 	}
 	w.without = w.without || !fresh
-	if w.Only == "" {
-		report(r.Name + ": ...")
-		return nil
-	}
-	if l.upkeep != "" {
+	if w.Only != "" && l.upkeep != "" {
 		return Problem("daemon.busy", nil, "stack", dumpLane, "plan", l.upkeep).WithCode(ExitLocked)
 	}
-	return Problem("backup.goes-on", nil, "repository", r.Name, "minutes", int(time.Since(l.began).Minutes())).WithCode(ExitWarnings)
+	w.late = append(w.late, r.Name)
+	report(r.Name + ": ...")
+	return nil
 }
 
 // sweep removes the copies of databases, whichever way the backup ended, unless a slow

@@ -161,6 +161,14 @@ func (l *load) awaited(ctx context.Context, most time.Duration) bool {
 	}
 }
 
+// notNow tells which repositories were left out of work that needs them to itself.
+func notNow(busy []string) error {
+	if len(busy) == 0 {
+		return nil
+	}
+	return Problem("backup.not-now", nil, "repositories", strings.Join(busy, ", ")).WithCode(ExitWarnings)
+}
+
 // giveWay ends all that is on its way, and tells whether there was anything: the room
 // that its stages take is needed for a copy on the box itself.
 func (c *carrying) giveWay(ctx context.Context) bool {

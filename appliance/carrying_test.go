@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rochdale/appliance"
+	"rochdale/appliance/step"
 	"rochdale/backups"
 )
 
@@ -31,6 +32,52 @@ func (b *bench) hangs(repository string) {
 	b.vault.slowFor = repository
 	b.vault.mu.Unlock()
 	b.vault.slow(1000 * time.Hour)
+}
+
+// stillOnItsWay wants a backup that has not failed, and gives where it is not yet.
+func stillOnItsWay(t *testing.T, err error) string {
+	t.Helper()
+	if !appliance.IsProblem(err, "backup.on-its-way") || appliance.ExitCode(err) != appliance.ExitWarnings {
+		t.Fatalf("a backup that is not everywhere: %v", err)
+	}
+	return appliance.MessageOf(err).Args["repositories"]
+}
+
+// TestNotEverywhereIsTold: whoever asks for work hears which repository it left out. The
+// backup itself has not failed, and the schedule takes it for no failure.
+func TestNotEverywhereIsTold(t *testing.T) {
+	saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		b.hangs("offsite")
+		stillOnItsWay(t, backup(d, appliance.BackupDump))
+		jobs, err := d.Jobs(t.Context(), 1)
+		if err != nil || len(jobs) != 1 || jobs[0].Outcome != step.Succeeded {
+			t.Errorf("%+v, %v", jobs, err)
+		}
+		for _, kind := range []appliance.BackupKind{appliance.BackupCheck, appliance.BackupPrune} {
+			mark := len(b.vault.heard(0))
+			err := d.Upkeep(t.Context(), kind, nil)
+			if !appliance.IsProblem(err, "backup.not-now") || appliance.ExitCode(err) != appliance.ExitWarnings || appliance.MessageOf(err).Args["repositories"] != "offsite" {
+				t.Errorf("%s: %v", kind, err)
+			}
+			for _, what := range b.vault.heard(mark) {
+				if strings.HasSuffix(what, " offsite") {
+					t.Errorf("%s asked for %q", kind, what)
+				}
+			}
+		}
+		b.vault.fail("box", unreachable("box")) // what failed matters more
+		if err := d.Upkeep(t.Context(), appliance.BackupCheck, nil); !appliance.IsProblem(err, "backups.unreachable") || appliance.ExitCode(err) == appliance.ExitWarnings {
+			t.Error(err)
+		}
+		b.vault.fail("box", nil)
+		b.put("coop.db", "changed")
+		if err := d.DumpIfChanged(t.Context()); err != nil {
+			t.Errorf("the schedule would tell of it each quarter of an hour: %v", err)
+		}
+	})
 }
 
 // TestSlowElsewhere: a server elsewhere that never ends keeps nothing of the box's own
@@ -74,11 +121,11 @@ func TestLeftOut(t *testing.T) {
 		}
 		b.hangs("offsite")
 		began := time.Now()
-		if err := backup(d, appliance.BackupDump); err != nil || time.Since(began) > 11*time.Minute {
-			t.Fatalf("after %v: %v", time.Since(began), err)
+		if late := stillOnItsWay(t, backup(d, appliance.BackupDump)); late != "offsite" || time.Since(began) > 11*time.Minute {
+			t.Fatalf("after %v: late is %q", time.Since(began), late)
 		}
-		if err := backup(d, appliance.BackupDump); err != nil || b.vault.count("box") != 3 {
-			t.Errorf("%d copies on the box, %v", b.vault.count("box"), err)
+		if late := stillOnItsWay(t, backup(d, appliance.BackupDump)); late != "offsite" || b.vault.count("box") != 3 {
+			t.Errorf("%d copies on the box, late is %q", b.vault.count("box"), late)
 		}
 		if f := b.findings(); !slices.Equal(f, []string{"warning backup.behind"}) {
 			t.Errorf("findings %v", f)
@@ -145,9 +192,7 @@ func TestRestoreFromASecondStage(t *testing.T) {
 		}
 		b.hangs("offsite")
 		for range 2 {
-			if err := backup(d, appliance.BackupDump); err != nil {
-				t.Fatal(err)
-			}
+			stillOnItsWay(t, backup(d, appliance.BackupDump))
 		}
 		if !slices.Contains(b.vault.snapshots("box")[0].Paths, b.paths.StageNumber(appliance.BackupDump, 2)) {
 			t.Fatal("it is not of a second stage")
@@ -176,8 +221,8 @@ func TestSlowGivesWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.hangs("offsite")
-		if err := backup(d, appliance.BackupDump); err != nil || len(b.stages()) != 1 {
-			t.Fatal(b.stages(), err)
+		if stillOnItsWay(t, backup(d, appliance.BackupDump)); len(b.stages()) != 1 {
+			t.Fatal(b.stages())
 		}
 		b.space.now = func() int64 {
 			if len(b.stages()) > 1 {
@@ -185,8 +230,8 @@ func TestSlowGivesWay(t *testing.T) {
 			}
 			return 1 << 40
 		}
-		if err := backup(d, appliance.BackupDump); err != nil || b.vault.count("box") != 3 {
-			t.Errorf("%d copies on the box, %v", b.vault.count("box"), err)
+		if stillOnItsWay(t, backup(d, appliance.BackupDump)); b.vault.count("box") != 3 {
+			t.Errorf("%d copies on the box", b.vault.count("box"))
 		}
 		runs, err := b.store.Runs(t.Context(), "offsite", appliance.BackupDump, 9)
 		if err != nil || !slices.ContainsFunc(runs, func(r appliance.BackupRun) bool { return r.Error != nil && r.Error.ID == "backup.gave-way" }) {

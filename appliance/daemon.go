@@ -29,7 +29,7 @@ type Daemon struct {
 	kits   *keeping
 	// carrying is what is on its way to repositories.
 	carrying *carrying
-	secret   sync.Mutex   // who makes the password of a repository
+	secrets  turns        // who makes the password of which repository
 	beat     atomic.Int64 // when the loop last came by, Unix nanoseconds
 	wake     chan struct{}
 	// resumed is closed when interrupted jobs hold their lanes again; nobody is

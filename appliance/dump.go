@@ -12,13 +12,22 @@ func (d *Daemon) dumpIfChanged(ctx context.Context) error {
 		return err
 	}
 	if !whole {
-		return d.Backup(ctx, BackupFull, "", nil)
+		return d.backupInTime(ctx, BackupFull)
 	}
 	prints, err := d.prints(ctx)
 	if err != nil || d.dumped.same(prints) {
 		return err
 	}
-	return d.Backup(ctx, BackupDump, "", nil)
+	return d.backupInTime(ctx, BackupDump)
+}
+
+// backupInTime is a backup of the schedule. That a slow repository does not have it yet
+// is no failure of it: there is a finding for that, and the next one comes by itself.
+func (d *Daemon) backupInTime(ctx context.Context, kind BackupKind) error {
+	if err := d.Backup(ctx, kind, "", nil); !IsProblem(err, "backup.on-its-way") {
+		return err
+	}
+	return nil
 }
 
 // prints are those of all databases now.

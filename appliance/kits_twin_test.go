@@ -22,6 +22,8 @@ type kitsTwin struct {
 	asked int
 	err   error
 	files map[string]string // what is read beside the order, such as a password
+	// byHand is what no kit may bring.
+	byHand []string
 }
 
 var _ appliance.Kits = (*kitsTwin)(nil)
@@ -38,7 +40,7 @@ func (k *kitsTwin) Make(_ context.Context, o appliance.KitOrder, than string) (a
 		return appliance.SealedKit{}, k.err
 	}
 	mark := fmt.Sprint(o.Recipient, o.Epoch, o.Name, o.Domain, o.Configuration, o.Repositories, o.IDs, k.files)
-	made := appliance.SealedKit{Serial: o.Serial, Issued: o.Issued, Fingerprint: mark, Label: strconv.AppendInt(nil, o.Serial, 10)}
+	made := appliance.SealedKit{Serial: o.Serial, Issued: o.Issued, Fingerprint: mark, Label: strconv.AppendInt(nil, o.Serial, 10), ByHand: k.byHand}
 	if mark != than {
 		made.File = fmt.Appendf(nil, "kit %d for %s: %s", o.Serial, o.Recipient, mark)
 	}

@@ -310,8 +310,8 @@ type Meter interface {
 
 // Space tells how much room there is on the machine, in bytes.
 type Space interface {
-	// Free is what root may still write on the file system of the folder, or of
-	// the nearest folder above it that is there.
+	// Free is what anybody may still write on the file system of the folder, or of
+	// the nearest folder above it that is there. What is kept back for root is not in it.
 	Free(path string) (int64, error)
 	// SameDisk tells whether two folders, or the nearest ones above them that are
 	// there, are on the same file system.

@@ -42,7 +42,10 @@ type SealedKit struct {
 	// Without are repositories that are not in it: nobody could read what it takes
 	// to open them.
 	Without []string `json:"without,omitempty"`
-	File    []byte   `json:"-"`
+	// ByHand is what no kit may bring, "REPOSITORY: WHAT": somebody has to write it on the
+	// machine that takes over.
+	ByHand []string `json:"by_hand,omitempty"`
+	File   []byte   `json:"-"`
 }
 
 // PageState is how one printed page is.

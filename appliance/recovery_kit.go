@@ -98,7 +98,7 @@ func (d *Daemon) issueKit(ctx context.Context, r *RecoveryRecord) error {
 	}
 	r.IDs = o.IDs
 	if made.File == nil {
-		r.Kit.Without = made.Without
+		r.Kit.Without, r.Kit.ByHand = made.Without, made.ByHand
 		return nil
 	}
 	private := host.Attr{Mode: 0o700, UID: os.Geteuid(), GID: os.Getegid()}

@@ -5,6 +5,7 @@ package appliance
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -73,6 +74,9 @@ func (d *Daemon) recoveryFindings(ctx context.Context) []Finding {
 	var all []Finding
 	if trouble := d.kits.lastTrouble(); trouble != nil {
 		all = append(all, Finding{Severity: Warning, Message: Message{ID: "recovery.kit-stale"}}, Finding{Severity: Warning, Message: *trouble})
+	}
+	if len(r.Kit.ByHand) > 0 {
+		all = append(all, Finding{Severity: Warning, Message: Message{ID: "recovery.kit-by-hand", Args: Args("what", strings.Join(r.Kit.ByHand, "; "))}})
 	}
 	if f := r.copyFinding(); f != nil {
 		all = append(all, *f)

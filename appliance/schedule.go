@@ -36,7 +36,7 @@ type task struct {
 // together, after the machine was off, take turns in this order.
 func (d *Daemon) tasks() []task {
 	upkeep := func(kind BackupKind) func(context.Context) error {
-		return func(ctx context.Context) error { return d.Upkeep(ctx, kind, nil) }
+		return func(ctx context.Context) error { return d.upkeepInTime(ctx, kind) }
 	}
 	return []task{
 		{Name: "prune", When: "17 3 * * *", Spread: time.Hour, Do: func(ctx context.Context) error {
@@ -58,7 +58,7 @@ func (d *Daemon) fullWhenWhole(ctx context.Context) error {
 	if isFile(d.Paths.RescueKit()) {
 		return Problem("daemon.busy", nil, "stack", exclusiveLane, "plan", "stack-recover").WithCode(ExitLocked)
 	}
-	return d.Backup(ctx, BackupFull, "", nil)
+	return d.backupInTime(ctx, BackupFull)
 }
 
 // schedule runs tasks when they are due, each by itself: a long one holds up no

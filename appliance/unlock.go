@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"rochdale/appliance/host"
 	"rochdale/backups"
@@ -25,10 +26,16 @@ import (
 // unlockable makes the password of a repository that has none yet, if there is no
 // repository yet either. One that is there is never replaced.
 func (d *Daemon) unlockable(ctx context.Context, r backups.Repository) error {
-	d.secret.Lock()
-	defer d.secret.Unlock()
 	if _, err := os.Lstat(r.PasswordFile); !errors.Is(err, fs.ErrNotExist) {
+		return err // nobody waits for what is there
+	}
+	leave, err := d.secrets.take(ctx, r.Name)
+	if err != nil {
 		return err
+	}
+	defer leave()
+	if _, err := os.Lstat(r.PasswordFile); !errors.Is(err, fs.ErrNotExist) {
+		return err // it was made meanwhile
 	}
 	if r.Name != BoxRepository { // the box's own is made anew when it is gone
 		made, err := d.wasMade(ctx, r.Name)
@@ -50,7 +57,7 @@ func (d *Daemon) unlockable(ctx context.Context, r backups.Repository) error {
 	if err := d.files.Write(try.PasswordFile, password, private); err != nil {
 		return err
 	}
-	_, err := d.Vault.Identify(ctx, try)
+	_, err = d.Vault.Identify(ctx, try)
 	if err := d.files.Remove(try.PasswordFile); err != nil {
 		return err
 	}
@@ -61,6 +68,42 @@ func (d *Daemon) unlockable(ctx context.Context, r backups.Repository) error {
 		return d.taken(ctx, r)
 	}
 	return err
+}
+
+// turns let one at a time have a name. Who has it may ask the other side, which takes as
+// long as that likes: others wait only for the same name, and no longer than they may.
+type turns struct {
+	mu    sync.Mutex
+	taken map[string]chan struct{} // closed when it is free again
+}
+
+func (t *turns) take(ctx context.Context, name string) (leave func(), err error) {
+	for {
+		t.mu.Lock()
+		before, taken := t.taken[name]
+		if !taken {
+			if t.taken == nil {
+				t.taken = map[string]chan struct{}{}
+			}
+			mine := make(chan struct{})
+			t.taken[name] = mine
+			t.mu.Unlock()
+			return func() { t.leave(name, mine) }, nil
+		}
+		t.mu.Unlock()
+		select {
+		case <-before:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (t *turns) leave(name string, mine chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.taken, name)
+	close(mine)
 }
 
 // wasMade tells whether a repository was there at any time.

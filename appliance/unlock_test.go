@@ -3,12 +3,15 @@
 package appliance_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"rochdale/appliance"
 )
@@ -168,6 +171,67 @@ func TestUnreachableNewRepository(t *testing.T) {
 		b.vault.fail("offsite", nil)
 		if err := backup(d, appliance.BackupFull); err != nil || b.vault.count("offsite") != 1 {
 			t.Error(err)
+		}
+	})
+}
+
+// TestNobodyWaitsForAnothersPassword: while a server elsewhere is asked whether it has a
+// repository, the box's own has its copies, and whoever waits for the same one waits no
+// longer than it may.
+func TestNobodyWaitsForAnothersPassword(t *testing.T) {
+	for name, lost := range map[string]bool{"there": false, "to be made": true} {
+		t.Run(name, func(t *testing.T) {
+			saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				if err := backup(d, appliance.BackupFull); err != nil {
+					t.Fatal(err)
+				}
+				if lost { // with its repository: then both are made anew
+					b.vault.lose("box")
+					if err := os.Remove(b.paths.RepositoryPassword("box")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				b.reconfigure(d, offsiteConfig)
+				b.vault.asksFor("offsite", time.Minute)
+				first := make(chan error)
+				go func() { first <- d.Backup(t.Context(), appliance.BackupFull, "offsite", nil) }()
+				synctest.Wait()
+				began := time.Now()
+				if err := d.Backup(t.Context(), appliance.BackupDump, "box", nil); err != nil || time.Since(began) > time.Second {
+					t.Errorf("the box's own took %v: %v", time.Since(began), err)
+				}
+				if err := <-first; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestTurns: one at a time has a name, and nobody waits for longer than they may.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		take := appliance.Turns()
+		leave, err := take(t.Context(), "offsite")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bounded, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := take(bounded, "offsite"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("two have it: %v", err)
+		}
+		if other, err := take(t.Context(), "box"); err != nil {
+			t.Error(err)
+		} else {
+			other()
+		}
+		time.AfterFunc(time.Minute, leave)
+		began := time.Now()
+		if again, err := take(t.Context(), "offsite"); err != nil || time.Since(began) != time.Minute {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		} else {
+			again()
 		}
 	})
 }

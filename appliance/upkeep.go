@@ -18,21 +18,46 @@ type upkeepRequest struct {
 	Kind BackupKind `json:"kind"` // check or prune
 }
 
-// Upkeep checks a part of every repository, or forgets old snapshots in them.
+// Upkeep checks a part of every repository, or forgets old snapshots in them. Those that
+// were left out are told when the rest is done: nothing failed there.
 func (d *Daemon) Upkeep(ctx context.Context, kind BackupKind, watch func(step.Event)) error {
-	r := upkeepRequest{kind}
-	return d.perform(ctx, exclusiveLane, func() operation { return d.upkeepOperation(r) }, watch)
+	w := &tending{Daemon: d, upkeepRequest: upkeepRequest{kind}}
+	if err := d.perform(ctx, exclusiveLane, w.operation, watch); err != nil {
+		return err
+	}
+	return notNow(w.busy)
+}
+
+// upkeepInTime is upkeep of the schedule. What is left out in a night comes in another
+// one, and a finding tells when that takes too long.
+func (d *Daemon) upkeepInTime(ctx context.Context, kind BackupKind) error {
+	if err := d.Upkeep(ctx, kind, nil); !IsProblem(err, "backup.not-now") {
+		return err
+	}
+	return nil
+}
+
+// tending is the work of one upkeep.
+type tending struct {
+	*Daemon
+	upkeepRequest
+	busy []string // repositories that were left out
 }
 
 func (d *Daemon) upkeepOperation(r upkeepRequest) operation {
-	if r.Kind == BackupPrune {
-		return operation{request: r, plan: step.Plan{Name: "backup-prune", Key: exclusiveLane, Steps: []step.Step{
-			{ID: "prune", Do: d.each("backup-prune", d.pruneRepository), Estimate: 30 * time.Second},
+	return (&tending{Daemon: d, upkeepRequest: r}).operation()
+}
+
+func (w *tending) operation() operation {
+	const prune, check = "backup-prune", "backup-check"
+	if w.Kind == BackupPrune {
+		return operation{request: w.upkeepRequest, plan: step.Plan{Name: prune, Key: exclusiveLane, Steps: []step.Step{
+			{ID: "prune", Do: w.each(prune, w.pruneRepository), Estimate: 30 * time.Second},
 		}}}
 	}
-	return operation{request: r, plan: step.Plan{Name: "backup-check", Key: exclusiveLane, Steps: []step.Step{
-		{ID: "check", Do: d.each("backup-check", func(ctx context.Context, r backups.Repository, _ step.Report) error {
-			return d.checkRepository(ctx, r)
+	return operation{request: w.upkeepRequest, plan: step.Plan{Name: check, Key: exclusiveLane, Steps: []step.Step{
+		{ID: "check", Do: w.each(check, func(ctx context.Context, r backups.Repository, _ step.Report) error {
+			return w.checkRepository(ctx, r)
 		}), Estimate: 30 * time.Second},
 	}}}
 }
@@ -40,18 +65,22 @@ func (d *Daemon) upkeepOperation(r upkeepRequest) operation {
 // each does something to every repository; what fails with one is no reason to
 // leave out the others. The box's own is the first. One that a dump is on its way to is
 // waited for, and one that takes a whole snapshot comes another night.
-func (d *Daemon) each(plan string, do func(context.Context, backups.Repository, step.Report) error) func(context.Context, step.Report) error {
+func (w *tending) each(plan string, do func(context.Context, backups.Repository, step.Report) error) func(context.Context, step.Report) error {
 	return func(ctx context.Context, report step.Report) (err error) {
-		for _, r := range d.repositories() {
-			if d.carrying.busy(r.Name) {
+		w.busy = nil
+		for _, r := range w.repositories() {
+			if w.carrying.busy(r.Name) {
 				report(r.Name + ": ...")
 			}
-			release, ok := d.carrying.claim(ctx, r.Name, plan)
-			if ctx.Err() != nil {
+			release, ok := w.carrying.claim(ctx, r.Name, plan)
+			switch {
+			case ctx.Err() != nil:
 				err = errors.Join(err, context.Cause(ctx))
-			} else if ok {
+			case ok:
 				report(r.Name)
 				err = errors.Join(err, do(ctx, r, report))
+			default:
+				w.busy = append(w.busy, r.Name)
 			}
 			if ok {
 				release()

@@ -27,6 +27,7 @@ type vaultTwin struct {
 	down    map[string]error          // by repository
 	takes   time.Duration             // for a backup
 	slowFor string                    // the only repository that takes long; empty: each
+	asked   map[string]time.Duration  // how long a repository takes to say whether it is there
 	downFor string                    // what alone fails; empty: everything
 	told    []string
 	bad     int64 // errors that the next checks find
@@ -94,6 +95,10 @@ func (v *vaultTwin) Identify(ctx context.Context, r backups.Repository) (string,
 		return "", err
 	}
 	v.mu.Lock()
+	patience := v.asked[r.Name]
+	v.mu.Unlock()
+	time.Sleep(patience)
+	v.mu.Lock()
 	defer v.mu.Unlock()
 	there, err := v.open(r)
 	if err != nil {
@@ -103,6 +108,13 @@ func (v *vaultTwin) Identify(ctx context.Context, r backups.Repository) (string,
 		return "", &backups.Problem{ID: "backups.no-repository", Args: map[string]string{"repository": r.Name}}
 	}
 	return "id-" + r.Name, nil
+}
+
+// asksFor makes a repository take so long to say whether it is there.
+func (v *vaultTwin) asksFor(repository string, takes time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.asked = map[string]time.Duration{repository: takes}
 }
 
 // slow makes each backup that begins from now on take so long.

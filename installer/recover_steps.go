@@ -101,7 +101,42 @@ func (r *recovery) box() (step.Step, bool) {
 // the kit's own, and those of an earlier run.
 func (r *recovery) bringConfig() error {
 	but := []string{r.Paths.Config(), r.Paths.Recovery(), r.firewallPath()}
+	beyond, err := r.foreignCredentials()
+	if err != nil {
+		return err
+	}
+	but = append(but, beyond...)
 	return r.bring(r.Paths.ConfigDir(), but, func(info fs.FileInfo) host.Attr { return ours(info.Mode().Perm()) })
+}
+
+// foreignCredentials are files of credentials in the snapshot that hold more than a kit
+// may bring: the snapshot is where the kit says.
+func (r *recovery) foreignCredentials() (all []string, err error) {
+	dir := filepath.Dir(r.Paths.RepositoryEnv("any"))
+	files, err := filepath.Glob(filepath.Join(r.laid(dir), "*.env"))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		path := filepath.Join(dir, filepath.Base(file))
+		if info, err := os.Lstat(file); err != nil || !info.Mode().IsRegular() {
+			continue // nothing else is brought
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		line := appliance.KitCredentials(data)
+		if line == "" {
+			continue
+		}
+		all = append(all, path)
+		if _, err := os.Lstat(path); err != nil {
+			name := strings.TrimSuffix(filepath.Base(file), ".env")
+			r.result.Findings = append(r.result.Findings, finding(appliance.Warning, "recover.option-left-out", "repository", name, "option", line))
+		}
+	}
+	return all, nil
 }
 
 // bring copies a folder of the lost machine, file by file, and never over a file.
@@ -160,6 +195,11 @@ func (r *recovery) choose(m appliance.BackupManifest) error {
 	if saved, err := appliance.ReadConfig(r.laid(r.Paths.Config())); err == nil && m.Made.After(r.legacy.Issued) {
 		config = saved
 	}
+	// The snapshot is where the kit says, so it may bring no more than the kit.
+	config, left := config.WithoutPrograms()
+	for _, one := range left {
+		r.result.Findings = append(r.result.Findings, finding(appliance.Warning, "recover.option-left-out", "repository", one.Repository, "option", one.Option))
+	}
 	for _, name := range sortedKeys(config.Stacks) {
 		if _, saved := m.Stacks[name]; !saved {
 			r.result.Findings = append(r.result.Findings, finding(appliance.Warning, "recover.stack-missing", "stack", name))
@@ -192,6 +232,7 @@ func (r *recovery) bringRecord() error {
 	}
 	record.Kit = appliance.SealedKit{Serial: max(record.Kit.Serial, r.legacy.Serial)}
 	record.Published = nil
+	delete(record.IDs, appliance.BoxRepository) // it is lost; this machine's own is made with the first backup
 	return record.Keep(r.Paths, r.Files)
 }
 

@@ -50,6 +50,7 @@ type backupsTwin struct {
 	paths     appliance.Paths
 	made      time.Time
 	config    string
+	env       string // the credentials of the repository elsewhere
 	record    appliance.RecoveryRecord
 	adopted   []byte
 	epoch     int64
@@ -102,7 +103,7 @@ func (b *backupsTwin) Fetch(_ context.Context, p appliance.RescuePoint, into str
 	}{
 		{b.paths.Config(), []byte(b.config)}, {b.paths.Recovery(), record}, {b.paths.FirewallFolder() + "/own.nft", []byte("rules")},
 		{b.paths.RepositoryPassword("offsite"), []byte("an older password")}, {edge + "/caddy/certificates/ca/rides.example.crt", []byte("a certificate")},
-		{edge + "/caddy/locks/x", []byte("1")}, {edge + "/routes.json", []byte("{}")},
+		{b.paths.RepositoryEnv("offsite"), []byte(b.env)}, {edge + "/caddy/locks/x", []byte("1")}, {edge + "/routes.json", []byte("{}")},
 		{stage + "/state.db", []byte("a memory")}, {stage + "/manifest.json", manifest},
 	} {
 		at := filepath.Join(into, f.path)
@@ -196,7 +197,8 @@ func newBackups(p appliance.Paths) *backupsTwin {
 	return &backupsTwin{
 		paths: p, made: kitIssued.Add(time.Hour), config: strings.Replace(lostConfig, "eva@", "eve@", 1),
 		record: appliance.RecoveryRecord{Schema: 1, Recipient: "age1pages", Set: "abc", Need: 2, Of: 3, Printed: kitIssued.Add(-time.Hour),
-			Kit: appliance.SealedKit{Serial: 6}, Checks: json.RawMessage(`{"a":1}`), Published: map[string]int64{"offsite": 6}},
+			Kit: appliance.SealedKit{Serial: 6}, Checks: json.RawMessage(`{"a":1}`), Published: map[string]int64{"offsite": 6},
+			IDs: map[string]string{"box": "of the lost one", "offsite": "abc"}},
 	}
 }
 
@@ -263,6 +265,10 @@ func becameTheLostOne(t *testing.T, d Deps, r *recovery, b *backupsTwin) {
 	record, err := appliance.ReadRecovery(p)
 	if err != nil || record.Recipient != "age1pages" || record.Kit.Serial != 7 || len(record.Published) != 0 || record.Need != 2 || !bytes.Contains(record.Checks, []byte(`"a"`)) {
 		t.Errorf("%+v, %v", record, err)
+	}
+	// A repository that nobody ever opened here would keep every kit from being made.
+	if len(record.IDs) != 1 || record.IDs["offsite"] != "abc" {
+		t.Errorf("it knows of the repositories %v", record.IDs)
 	}
 	if string(b.adopted) != "a memory" || b.epoch != 3 || !slices.Equal(b.recovered, []string{"deliveryoffsite"}) {
 		t.Errorf("adopted %q, epoch %d, recovered %v", b.adopted, b.epoch, b.recovered)
@@ -378,6 +384,37 @@ func TestRecoveryGoesByTheNewer(t *testing.T) {
 	}
 	if len(r.result.Findings) != 1 || r.result.Findings[0].ID != "recover.not-owned" {
 		t.Errorf("findings %+v", r.result.Findings)
+	}
+}
+
+// TestRecoveryFromAForgedSnapshot: where the snapshots are the kit says, and whoever
+// forged the one could forge the other. They run no program either.
+func TestRecoveryFromAForgedSnapshot(t *testing.T) {
+	for env, want := range map[string]string{"AWS_REGION=eu\n": "", "AWS_REGION=eu\nLD_PRELOAD=/etc/rochdale/x\n": "LD_PRELOAD"} {
+		d, b := bareMachine(t)
+		b.config = strings.Replace(b.config, `rides"}`, `rides", options: ["sftp.command=/bin/x", "sftp.connections=2"]}`, 1)
+		b.env = env
+		r, err := rescued(t.Context(), t, d, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := r.config.Backups.Repositories["offsite"].Options; r.config.Email != "eve@rides.example" || !slices.Equal(o, []string{"sftp.connections=2"}) {
+			t.Errorf("it goes by %+v", r.config)
+		}
+		var left []string
+		for _, f := range r.result.Findings {
+			left = append(left, f.ID+" "+f.Args["option"])
+		}
+		all := []string{"recover.option-left-out sftp.command=/bin/x"}
+		if want != "" {
+			all = []string{"recover.option-left-out " + want, all[0]}
+		}
+		if !slices.Equal(left, all) {
+			t.Errorf("%q: findings %q", env, left)
+		}
+		if data, err := os.ReadFile(d.Paths.RepositoryEnv("offsite")); (err == nil && string(data) == env) != (want == "") {
+			t.Errorf("credentials %q, %v", data, err)
+		}
 	}
 }
 

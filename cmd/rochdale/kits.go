@@ -45,10 +45,10 @@ func (k kits) Make(ctx context.Context, o appliance.KitOrder, than string) (appl
 		Schema: kit.Schema, Box: kit.Box{Name: o.Name, Domain: o.Domain}, Serial: o.Serial, Issued: o.Issued, Epoch: o.Epoch,
 		Restic: k.restic, Configuration: o.Configuration,
 	}
-	var without []string
+	var without, byHand []string
 	var why error
 	for _, r := range o.Repositories {
-		one, err := k.repository(ctx, r, o.IDs[r.Name])
+		one, left, err := k.repository(ctx, r, o.IDs[r.Name])
 		if ctx.Err() != nil {
 			return appliance.SealedKit{}, context.Cause(ctx)
 		}
@@ -56,12 +56,12 @@ func (k kits) Make(ctx context.Context, o appliance.KitOrder, than string) (appl
 			without, why = append(without, r.Name), errors.Join(why, err)
 			continue
 		}
-		content.Repositories = append(content.Repositories, one)
+		content.Repositories, byHand = append(content.Repositories, one), append(byHand, left...)
 	}
 	if len(content.Repositories) == 0 {
 		return appliance.SealedKit{}, why
 	}
-	made := appliance.SealedKit{Serial: o.Serial, Issued: o.Issued, Without: without}
+	made := appliance.SealedKit{Serial: o.Serial, Issued: o.Issued, Without: without, ByHand: byHand}
 	return k.seal(made, content, sealing{o.Recipient, than})
 }
 
@@ -85,25 +85,40 @@ func (k kits) seal(made appliance.SealedKit, content kit.Kit, s sealing) (applia
 	return made, err
 }
 
-// repository gathers all that it takes to open one.
-func (k kits) repository(ctx context.Context, r backups.Repository, id string) (kit.Repository, error) {
+// repository gathers all that it takes to open one. What no kit may bring is named: it
+// is to be written by hand.
+func (k kits) repository(ctx context.Context, r backups.Repository, id string) (one kit.Repository, byHand []string, err error) {
 	password, err := smallFile(r.PasswordFile, maxCredentials)
 	if err != nil {
-		return kit.Repository{}, err
+		return one, nil, err
 	}
 	place, err := placeOf(r)
 	if err != nil {
-		return kit.Repository{}, err
+		return one, nil, err
 	}
-	one := kit.Repository{
-		Name: r.Name, ID: id, URL: r.URL, Password: strings.TrimRight(string(password), "\r\n"), Env: place.Env,
-		Options: r.Options, Files: map[string][]byte{},
+	one = kit.Repository{
+		Name: r.Name, ID: id, URL: r.URL, Password: strings.TrimRight(string(password), "\r\n"), Env: map[string]string{}, Files: map[string][]byte{},
 	}
-	if err := k.addLogin(r, one.Files); err != nil {
-		return one, err
+	beyond := func(what string) { byHand = append(byHand, r.Name+": "+what) }
+	for _, o := range r.Options {
+		if !appliance.KitOption(o) {
+			beyond(o)
+			continue
+		}
+		one.Options = append(one.Options, o)
+	}
+	for _, name := range sortedKeys(place.Env) {
+		if !appliance.KitVariable(name) {
+			beyond(name)
+			continue
+		}
+		one.Env[name] = place.Env[name]
+	}
+	if err := k.addLogin(r, one.Files, beyond); err != nil {
+		return one, nil, err
 	}
 	one.Own, err = k.own(ctx, r)
-	return one, err
+	return one, byHand, err
 }
 
 // own reads the repository's own files. Those of a repository that can not be
@@ -140,25 +155,41 @@ func (k kits) own(ctx context.Context, r backups.Repository) (shelf.RepositoryFi
 
 // addLogin adds the files with which ssh reaches the other side: those that the
 // options name, and root's own in place of those that they do not.
-func (k kits) addLogin(r backups.Repository, files map[string][]byte) error {
+func (k kits) addLogin(r backups.Repository, files map[string][]byte, beyond func(what string)) error {
 	if r.Kind() != backups.SFTP {
 		return nil
 	}
 	for _, path := range loginFiles(r.Options) {
-		content, err := smallFile(filepath.Join("/", k.paths.Root, path), maxCredentials)
+		here := filepath.Join("/", k.paths.Root, path)
+		if !appliance.KitPlace(path) {
+			if info, err := os.Stat(here); err == nil && info.Mode().IsRegular() {
+				beyond(path)
+			}
+			continue
+		}
+		content, err := smallFile(here, maxCredentials)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
+		if line := kitLine(path, content); line != "" {
+			beyond(path + " (" + line + ")")
+			continue
+		}
 		files[path] = content
 	}
 	return nil
 }
 
-// sshHome is where ssh looks when nobody says otherwise.
-const sshHome = "/root/.ssh/"
+// kitLine gives the line for which no kit may bring a file.
+func kitLine(path string, content []byte) string {
+	if path != appliance.SSHConfig {
+		return ""
+	}
+	return appliance.KitSSHConfig(content)
+}
 
 // loginFiles are the files that ssh may read for a repository.
 func loginFiles(options []string) []string {
@@ -188,13 +219,13 @@ func loginFiles(options []string) []string {
 		}
 	}
 	if len(keys) == 0 {
-		keys = []string{sshHome + "id_ed25519", sshHome + "id_ecdsa", sshHome + "id_rsa"}
+		keys = []string{appliance.SSHHome + "id_ed25519", appliance.SSHHome + "id_ecdsa", appliance.SSHHome + "id_rsa"}
 	}
 	if len(hosts) == 0 {
-		hosts = []string{sshHome + "known_hosts"}
+		hosts = []string{appliance.SSHHome + "known_hosts"}
 	}
 	if len(config) == 0 {
-		config = []string{sshHome + "config"}
+		config = []string{appliance.SSHConfig}
 	}
 	return slices.DeleteFunc(slices.Concat(keys, hosts, config), func(path string) bool { return !filepath.IsAbs(path) })
 }

@@ -139,9 +139,10 @@ func (a *app) journal(ctx context.Context, o logOptions, since time.Time, units 
 }
 
 // journalLines is what journalctl is told of how many lines are wanted. With a time to
-// begin at it counts from there, and we want the last ones: then it gives all.
+// begin at it counts from there, and we want the last ones: then it gives all. So it does
+// when all are asked for; of 0 lines it prints none.
 func journalLines(o logOptions, since time.Time) string {
-	if !since.IsZero() {
+	if !since.IsZero() || o.lines == 0 {
 		return "all"
 	}
 	return strconv.Itoa(o.lines)

@@ -205,6 +205,9 @@ func (p *Printer) problem(x problem) {
 	if x.Code == appliance.ExitInterrupted { // a person wanted it so
 		word = p.paint(blue, p.app.t("cli.severity.notice"))
 	}
+	if x.Code == appliance.ExitWarnings { // the thing itself was done
+		word = p.paint(yellow, p.app.t("cli.severity.warning"))
+	}
 	fmt.Fprintln(p.err, word+" "+title)
 	for _, item := range x.Items {
 		fmt.Fprintln(p.err, "  "+item.line())

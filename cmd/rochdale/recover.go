@@ -13,9 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -236,63 +234,19 @@ func (a *app) openKit(ctx context.Context, file []byte, pages []string) (install
 	if err != nil {
 		return installer.Legacy{}, err
 	}
-	return legacyOf(content, recipient)
+	b := &kitBounds{here: a.byHand}
+	l, err := b.legacyOf(content, recipient)
+	for _, left := range b.left {
+		a.printer.Note("cli.recover.kit-left-out", "repository", left.Repository, "what", left.Option)
+	}
+	return l, err
 }
 
-// legacyOf turns the content of a kit into files of this machine. Whoever knows for
-// whom a kit is sealed can make one: it gets no more of the machine than it needs.
-func legacyOf(k kit.Kit, recipient string) (installer.Legacy, error) {
-	l := installer.Legacy{Issued: k.Issued, Serial: k.Serial, Epoch: k.Epoch, Recipient: recipient, Configuration: k.Configuration, Files: map[string][]byte{}}
-	for _, r := range k.Repositories {
-		if r.Name == appliance.BoxRepository {
-			continue // it was on the machine that is lost
-		}
-		if err := belongs(r); err != nil {
-			return installer.Legacy{}, err
-		}
-		at := appliance.Paths{}
-		l.Files[at.RepositoryPassword(r.Name)] = []byte(r.Password + "\n")
-		l.Files[at.Proven(r.Name)] = []byte(appliance.PasswordPrint([]byte(r.Password))) // it is the kit's
-		var env strings.Builder
-		for _, name := range sortedKeys(r.Env) {
-			fmt.Fprintf(&env, "%s=%s\n", name, envValue(r.Env[name]))
-		}
-		if env.Len() > 0 {
-			l.Files[at.RepositoryEnv(r.Name)] = []byte(env.String())
-		}
-		for path, content := range r.Files {
-			l.Files[path] = content
-		}
-	}
-	return l, nil
+// byHand tells whether somebody has put a file of the kit in place on this machine.
+func (a *app) byHand(path string) bool {
+	info, err := os.Lstat(filepath.Join("/", a.paths.Root, path))
+	return err == nil && info.Mode().IsRegular()
 }
-
-// belongs wants a repository of a kit to be of the form that the configuration has them
-// in, to bring only files that are its own, and credentials of one line each.
-func belongs(r kit.Repository) error {
-	one := backups.Repository{Name: r.Name, URL: r.URL, PasswordFile: "/p", Options: r.Options}
-	if err := one.Validate(); err != nil {
-		return err
-	}
-	named := loginFiles(r.Options)
-	for _, path := range sortedKeys(r.Files) {
-		own := strings.HasPrefix(path, appliance.Paths{}.ConfigDir()+"/") || slices.Contains(named, path)
-		if !own || filepath.Clean(path) != path {
-			return appliance.Problem("cli.recover.kit-foreign", nil, "repository", r.Name, "path", path)
-		}
-	}
-	for _, name := range sortedKeys(r.Env) {
-		if !variableForm.MatchString(name) || strings.ContainsFunc(r.Env[name], unicode.IsControl) {
-			return appliance.Problem("cli.recover.kit-value", nil, "repository", r.Name, "name", name)
-		}
-	}
-	if strings.ContainsAny(r.Password, "\r\n\x00") {
-		return appliance.Problem("cli.recover.kit-value", nil, "repository", r.Name, "name", "password")
-	}
-	return nil
-}
-
-var variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // typedPages reads pages from files, or asks for them line by line.
 func (a *app) typedPages(ctx context.Context, files []string) (hand kit.Hand, err error) {
@@ -303,11 +257,11 @@ func (a *app) typedPages(ctx context.Context, files []string) (hand kit.Hand, er
 		}
 		for _, one := range pagesIn(string(data)) {
 			page, err := kit.ReadPage(one)
-			if err == nil {
-				err = hand.Add(page)
-			}
 			if err != nil {
 				return hand, slipIn(name, err)
+			}
+			if err := hand.Add(page); err != nil { // it is as printed, and does not fit the others
+				return hand, err
 			}
 		}
 	}

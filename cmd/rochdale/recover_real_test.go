@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,9 +150,17 @@ func throughAKit(t *testing.T, paths appliance.Paths, r backups.Repository, docu
 	if err != nil || content.Repositories[0].ID != "abc" || len(content.Repositories[0].Own.Keys) != 1 {
 		t.Fatalf("%+v, %v", content, err)
 	}
-	legacy, err := legacyOf(content, p.Recipient)
-	if err != nil {
-		t.Fatal(err)
+	// A program that stands for the server is nothing for a kit: it is written by hand.
+	if !slices.Equal(made.ByHand, []string{"offsite: " + sftpServer}) || len(content.Repositories[0].Options) > 0 {
+		t.Errorf("by hand: %q, options in the kit: %q", made.ByHand, content.Repositories[0].Options)
+	}
+	if _, err := (&kitBounds{here: nothingHere}).legacyOf(content, p.Recipient); !appliance.IsProblem(err, "cli.recover.kit-runs") {
+		t.Errorf("the kit's configuration runs a program: %v", err)
+	}
+	b := &kitBounds{here: func(path string) bool { return path == appliance.SSHConfig }}
+	legacy, err := b.legacyOf(content, p.Recipient)
+	if err != nil || strings.Contains(legacy.Configuration, "sftp.command") || len(b.left) != 1 {
+		t.Fatalf("%v, left out %v, %s", err, b.left, legacy.Configuration)
 	}
 	return legacy
 }

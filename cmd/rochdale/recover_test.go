@@ -42,7 +42,7 @@ func printedKit(t *testing.T) (file string, pages []string) {
 		Schema: kit.Schema, Box: kit.Box{Name: "Rides"}, Serial: 4, Issued: time.Now(), Epoch: 1, Configuration: recoverConfig,
 		Repositories: []kit.Repository{
 			{Name: "box", URL: "/var/lib/rochdale/backup/box", Password: "lost", Own: own},
-			{Name: "offsite", URL: "sftp:rides@backup.example:/srv/rides", Password: "secret", Env: map[string]string{"B": "2", "A": "1"},
+			{Name: "offsite", URL: "sftp:rides@backup.example:/srv/rides", Password: "secret", Env: map[string]string{"AWS_REGION": "2", "AWS_ACCESS_KEY_ID": "1"},
 				Files: map[string][]byte{"/root/.ssh/id_ed25519": []byte("key")}, Own: own},
 		},
 	}, p.Recipient)
@@ -77,7 +77,7 @@ func TestLegacyOfAKit(t *testing.T) {
 		t.Fatalf("%+v, %v", l, err)
 	}
 	want := map[string]string{
-		"/etc/rochdale/backups/offsite.password": "secret\n", "/etc/rochdale/backups/offsite.env": "A=1\nB=2\n", "/root/.ssh/id_ed25519": "key",
+		"/etc/rochdale/backups/offsite.password": "secret\n", "/etc/rochdale/backups/offsite.env": "AWS_ACCESS_KEY_ID=1\nAWS_REGION=2\n", "/root/.ssh/id_ed25519": "key",
 		"/var/lib/rochdale/recovery/offsite.proven": appliance.PasswordPrint([]byte("secret")),
 	}
 	if len(l.Files) != len(want) {

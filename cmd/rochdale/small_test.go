@@ -174,6 +174,9 @@ func TestLastLines(t *testing.T) {
 	if got := string(l.bytes()); got != "8\n9\n10\n" {
 		t.Errorf("got %q", got)
 	}
+	if got := journalLines(logOptions{lines: 0}, time.Time{}); got != "all" { // as the help says; of 0 the journal prints none
+		t.Errorf("of all: %s", got)
+	}
 	if got := journalLines(logOptions{lines: 3}, time.Now()); got != "all" {
 		t.Errorf("journalctl is told %s lines", got)
 	}
