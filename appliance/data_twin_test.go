@@ -43,6 +43,7 @@ type dataTwin struct {
 	facts map[int64]map[string]int64 // by generation
 	// takes is how long a copy takes.
 	takes  time.Duration
+	looks  time.Duration // for measuring facts by themselves
 	err    error
 	halted int
 	asked  []map[string]stacks.Fact // by themselves: each time takes a child
@@ -99,12 +100,19 @@ func (d *dataTwin) CopyFiles(context.Context, appliance.DataPlace, appliance.Dat
 
 func (d *dataTwin) Size(context.Context, appliance.DataPlace) (int64, error) { return 1 << 20, nil }
 
-func (d *dataTwin) Facts(_ context.Context, at appliance.DataPlace, facts map[string]stacks.Fact) (map[string]int64, error) {
+func (d *dataTwin) Facts(ctx context.Context, at appliance.DataPlace, facts map[string]stacks.Fact) (map[string]int64, error) {
 	d.mu.Lock()
 	if len(facts) > 0 {
 		d.asked = append(d.asked, facts)
 	}
 	d.mu.Unlock()
+	if d.looks > 0 {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(d.looks):
+		}
+	}
 	return d.measure(at.Generation, facts)
 }
 

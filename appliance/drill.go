@@ -131,7 +131,7 @@ func (w *drill) fetch(ctx context.Context, _ step.Report) error {
 }
 
 func (w *drill) fetchFrom(ctx context.Context, r backups.Repository) error {
-	s, err := w.choose(ctx, r, "")
+	s, err := w.choose(ctx, r, w.Stack, "")
 	if err != nil {
 		return err
 	}
@@ -140,36 +140,7 @@ func (w *drill) fetchFrom(ctx context.Context, r backups.Repository) error {
 	if w.took, err = w.layOut(ctx, r, layout{Snapshot: s.Snapshot, Files: s.Files, Stack: w.Stack, Into: into}); err != nil {
 		return err
 	}
-	free, err := w.Space.Free(into)
-	if err != nil {
-		return err
-	}
-	if need := max(w.took.Data.Bytes, w.liveBytes(ctx)) + spareDisk; free < need {
-		return Problem("drill.no-room", nil, "stack", w.Stack, "need", mebibytes(need), "free", mebibytes(free))
-	}
-	return nil
-}
-
-// liveBytes is how large the databases of the running stack are, 0 if nobody can tell:
-// what a snapshot says of its size is not all that is believed.
-func (w *drill) liveBytes(ctx context.Context) int64 {
-	row, ok, err := w.Store.Release(ctx, w.Stack)
-	if err != nil || !ok {
-		return 0
-	}
-	b, err := w.openBundle(ctx, row)
-	if err != nil {
-		return 0
-	}
-	place, err := w.dataPlace(ctx, &crew{release: row, bundle: b, paths: w.Paths})
-	if err != nil {
-		return 0
-	}
-	size, err := w.databaseSize(ctx, place)
-	if err != nil {
-		return 0
-	}
-	return size
+	return w.wantRoom("drill.no-room", w.Stack, into, w.loadBytes(ctx, w.Stack, w.took))
 }
 
 // load makes the copy: release and data, both from the snapshot.

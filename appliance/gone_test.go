@@ -107,7 +107,7 @@ func TestGoneIsToldByWhateverLooks(t *testing.T) {
 	}{{"disk", true, "backup.gone"}, {"disk", false, "backups.no-repository"}, {BoxRepository, true, "backups.no-repository"}} {
 		d := &Daemon{Parts: Parts{Vault: nowhere{}, Store: past{had: c.had}, Log: slog.New(slog.DiscardHandler)}, files: host.NewFiles()}
 		r := backups.Repository{Name: c.repository, URL: "/mnt/disk/rides"}
-		_, listed := d.restorables(t.Context(), r)
+		_, listed := d.restorables(t.Context(), r, "")
 		for what, err := range map[string]error{"list": listed, "check": d.checkRepository(t.Context(), r)} {
 			if !IsProblem(err, c.want) {
 				t.Errorf("%s of %+v: %v", what, c, err)

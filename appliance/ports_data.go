@@ -75,7 +75,8 @@ type Data interface {
 	// Mend brings files of a snapshot in the folder from back to the only volume of
 	// at, which may be in use: what is missing, and what has another size or time
 	// there, after a copy of that was put into the folder aside. Files that the
-	// snapshot does not have stay.
+	// snapshot does not have stay, and so does what is aside already. Each file comes
+	// whole, wherever it is interrupted; then it may be called again.
 	Mend(ctx context.Context, from string, at DataPlace, aside string) (Mended, error)
 	// Drop removes the generation's databases from their server. Folders are not
 	// its business. What is not there is no error.

@@ -261,7 +261,7 @@ func (w *recovering) compare(ctx context.Context, _ step.Report) error {
 // over removes what was laid out. A recovery that failed leaves no container, and
 // neither does one of a stack that was stopped.
 func (w *recovering) over(ctx context.Context, failed error) error {
-	err := errors.Join(w.ended(ctx, failed), os.RemoveAll(w.restored()))
+	err := errors.Join(w.ended(ctx, failed), os.RemoveAll(w.restored()), os.RemoveAll(w.restored()+laidOutFiles))
 	if failed != nil || !w.c.release.Stopped {
 		return err
 	}

@@ -55,7 +55,7 @@ func (r Rescue) Find(ctx context.Context, without ...string) (RescuePoint, error
 			continue
 		}
 		asked++
-		one, err := r.daemon.choose(ctx, repository, "")
+		one, err := r.daemon.choose(ctx, repository, "", "")
 		if ctx.Err() != nil {
 			return best, context.Cause(ctx)
 		}

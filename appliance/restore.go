@@ -5,19 +5,12 @@ package appliance
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 
 	"rochdale/appliance/step"
 	"rochdale/backups"
@@ -44,62 +37,15 @@ type Restorable struct {
 	Snapshot   string     `json:"snapshot"`
 	Made       time.Time  `json:"made"`
 	Kind       BackupKind `json:"kind"`
-	// Files is the snapshot that plain files come from; empty when none has them.
+	// Files is the snapshot that plain files come from, those of the stack where one is
+	// asked for; empty when none has them.
 	Files string `json:"files,omitempty"`
 	// Version is the release that ran then and would run again, and Now the one that
-	// runs; only where one snapshot was asked for, and it could be looked into.
+	// runs; only where one snapshot was asked for, and it could be looked into in time.
 	Version string `json:"version,omitempty"`
 	Now     string `json:"now,omitempty"`
-	// Facts are those that changed since then.
+	// Facts are those that changed since then, as far as they could be measured in time.
 	Facts []FactChange `json:"facts,omitempty"`
-}
-
-// FindSnapshot tells which snapshot a restore would take, and what that changes for
-// the stack that is named. It refuses what [Daemon.Restore] refuses.
-func (d *Daemon) FindSnapshot(ctx context.Context, q RestoreRequest) (Restorable, error) {
-	r, err := d.repository(cmp.Or(q.Repository, BoxRepository))
-	if err != nil {
-		return Restorable{}, err
-	}
-	if q.Stack == "" {
-		return d.choose(ctx, r, q.At)
-	}
-	if err := d.mustRun(ctx, q.Stack); err != nil {
-		return Restorable{}, err
-	}
-	one, err := d.choose(ctx, r, q.At)
-	if err != nil {
-		return one, err
-	}
-	return d.withEvidence(ctx, r, q.Stack, one)
-}
-
-// withEvidence adds what a snapshot says of a stack, held against what is so now. What
-// can not be measured, as when the stack is what is to be repaired, is left out.
-func (d *Daemon) withEvidence(ctx context.Context, r backups.Repository, stack string, one Restorable) (Restorable, error) {
-	// Where a daemon that was killed leaves nothing.
-	by := filepath.Join(d.Paths.Stages(), "look-"+ulid.MustNew(ulid.Now(), rand.Reader).String())
-	m, err := d.manifestOf(ctx, r, one.Snapshot, by)
-	if err != nil {
-		return one, err
-	}
-	then, ok := m.Stacks[stack]
-	if !ok {
-		return one, Problem("restore.no-stack", nil, "stack", stack, "made", m.Made.Format(time.RFC3339)).WithCode(ExitUsage)
-	}
-	row, _, err := d.Store.Release(ctx, stack)
-	if err != nil {
-		return one, err
-	}
-	one.Version, one.Now = then.Release.Version, row.Version
-	now, err := d.factsNow(ctx, row)
-	if ctx.Err() != nil {
-		return one, context.Cause(ctx)
-	}
-	if err == nil {
-		one.Facts = changedFacts(then.Data.Facts, now)
-	}
-	return one, nil
 }
 
 // Snapshots lists what can be restored from a repository, the newest first and those
@@ -109,7 +55,7 @@ func (d *Daemon) Snapshots(ctx context.Context, repository string) ([]Restorable
 	if err != nil {
 		return nil, err
 	}
-	return d.restorables(ctx, r)
+	return d.restorables(ctx, r, "")
 }
 
 // unmade tells whether the box's own repository waits for its first backup, which makes
@@ -123,26 +69,29 @@ func (d *Daemon) unmade(ctx context.Context, r backups.Repository) (bool, error)
 }
 
 // restorables are all snapshots of a repository, each with the whole one that its
-// plain files come from: the newest that is not younger. Those from the future come
-// last: the clock was wrong, and any of the others may be newer in truth.
-func (d *Daemon) restorables(ctx context.Context, r backups.Repository) ([]Restorable, error) {
+// plain files come from: the newest that is not younger, and not without the stack if
+// one is named. Those from the future come last: the clock was wrong, and any of the
+// others may be newer in truth.
+func (d *Daemon) restorables(ctx context.Context, r backups.Repository, stack string) ([]Restorable, error) {
 	list := []Restorable{}
 	if unmade, err := d.unmade(ctx, r); unmade || err != nil {
 		return list, err
 	}
+	has := map[string]bool{} // the whole ones that have plain files of the stack
 	for _, kind := range []BackupKind{BackupDump, BackupFull} {
 		some, err := d.Vault.Snapshots(ctx, r, kindTag(kind))
 		if err != nil {
 			return nil, d.gone(ctx, r, err)
 		}
 		for _, s := range some {
+			has[s.ID] = kind == BackupFull && !slices.Contains(s.Tags, withoutTag(stack))
 			list = append(list, Restorable{Schema: 1, Repository: r.Name, Snapshot: s.ID, Made: s.Time.UTC(), Kind: kind})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Restorable) int { return b.Made.Compare(a.Made) })
 	files := ""
 	for i := range slices.Backward(list) {
-		if list[i].Kind == BackupFull {
+		if has[list[i].Snapshot] {
 			files = list[i].Snapshot
 		}
 		list[i].Files = files
@@ -166,9 +115,10 @@ func lateLast(a, b Restorable) int {
 	}
 }
 
-// choose finds a snapshot by id or time.
-func (d *Daemon) choose(ctx context.Context, r backups.Repository, at string) (Restorable, error) {
-	all, err := d.restorables(ctx, r)
+// choose finds a snapshot by id or time, with the one that has the plain files of a
+// stack; "" is any.
+func (d *Daemon) choose(ctx context.Context, r backups.Repository, stack, at string) (Restorable, error) {
+	all, err := d.restorables(ctx, r, stack)
 	if err != nil {
 		return Restorable{}, err
 	}
@@ -189,7 +139,7 @@ func (d *Daemon) Restore(ctx context.Context, q RestoreRequest, watch func(step.
 	if err != nil {
 		return Change{}, err
 	}
-	chosen, err := d.choose(ctx, r, q.At)
+	chosen, err := d.choose(ctx, r, q.Stack, q.At)
 	if err != nil {
 		return Change{}, err
 	}
@@ -233,212 +183,6 @@ func (t *transition) fetch(ctx context.Context, _ step.Report) error {
 	return t.files.SyncAll(t.restored())
 }
 
-// layout says what of a repository is wanted where.
-type layout struct {
-	Snapshot string // of the databases
-	Files    string // of the plain files; may be the same, or empty for none
-	Stack    string
-	Into     string
-}
-
-// laidOutFiles ends the name of the folder beside [layout.Into] in which the
-// snapshot of the plain files is looked into.
-const laidOutFiles = ".files"
-
-// roomFor wants room for all that the snapshots have: what belongs to one stack is
-// known only when it is there.
-func (d *Daemon) roomFor(ctx context.Context, r backups.Repository, l layout) error {
-	all, err := d.Vault.Snapshots(ctx, r)
-	if err != nil {
-		return readable(err)
-	}
-	need := int64(spareDisk)
-	for _, s := range all {
-		if s.ID == l.Snapshot || s.ID == l.Files {
-			need += s.Bytes
-		}
-	}
-	free, err := d.Space.Free(l.Into)
-	if err != nil {
-		return err
-	}
-	if free < need {
-		return Problem("restore.no-room", nil, "stack", l.Stack, "need", mebibytes(need), "free", mebibytes(free))
-	}
-	return nil
-}
-
-// layOut restores the parts of a snapshot that belong to one stack. Everything
-// lies below Into under the path that it had.
-func (d *Daemon) layOut(ctx context.Context, r backups.Repository, l layout) (StackBackup, error) {
-	if err := errors.Join(os.RemoveAll(l.Into), d.files.MkdirAll(l.Into, rootOnly())); err != nil {
-		return StackBackup{}, err
-	}
-	if err := d.roomFor(ctx, r, l); err != nil {
-		return StackBackup{}, err
-	}
-	stages := d.Paths.Stages()
-	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: l.Snapshot, Target: l.Into, Include: []string{stages}}); err != nil {
-		return StackBackup{}, readable(err)
-	}
-	m, err := readManifest(l.Into, stages)
-	if err != nil {
-		return StackBackup{}, err
-	}
-	one, ok := m.Stacks[l.Stack]
-	if !ok {
-		return one, Problem("restore.no-stack", nil, "stack", l.Stack, "made", m.Made.Format(time.RFC3339))
-	}
-	if err := one.plain(l.Stack); err != nil {
-		return one, err
-	}
-	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: l.Snapshot, Target: l.Into, Include: []string{one.Bundle}}); err != nil {
-		return one, readable(err)
-	}
-	return one, d.layOutFiles(ctx, r, l, &one)
-}
-
-// layOutFiles restores the plain files of a stack from the whole snapshot, which
-// says where they were then.
-func (d *Daemon) layOutFiles(ctx context.Context, r backups.Repository, l layout, one *StackBackup) error {
-	if l.Files == "" {
-		return nil
-	}
-	if l.Files != l.Snapshot {
-		var err error
-		if l.Files, err = d.filesWith(ctx, r, l); err != nil || l.Files == "" {
-			return err
-		}
-		m, err := d.manifestOf(ctx, r, l.Files, l.Into+laidOutFiles)
-		if err != nil {
-			return err
-		}
-		one.Volumes = m.Stacks[l.Stack].Volumes
-		if err := one.plain(l.Stack); err != nil {
-			return err
-		}
-	}
-	include := slices.Sorted(maps.Values(one.Volumes))
-	if len(include) == 0 {
-		return nil
-	}
-	_, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: l.Files, Target: l.Into, Include: include})
-	return readable(err)
-}
-
-// filesWith is the whole snapshot that the plain files of the stack come from: of those
-// that are not younger than the one that was chosen, the newest that is not without it.
-func (d *Daemon) filesWith(ctx context.Context, r backups.Repository, l layout) (string, error) {
-	all, err := d.Vault.Snapshots(ctx, r, kindTag(BackupFull))
-	if err != nil {
-		return "", readable(err)
-	}
-	i := slices.IndexFunc(all, func(s backups.Snapshot) bool { return s.ID == l.Files })
-	if i < 0 {
-		return l.Files, nil // asking for it says what is wrong
-	}
-	for _, s := range all[i:] {
-		if !slices.Contains(s.Tags, withoutTag(l.Stack)) {
-			return s.ID, nil
-		}
-	}
-	return "", nil
-}
-
-// manifestOf reads what a snapshot holds, by way of a folder that it leaves gone.
-func (d *Daemon) manifestOf(ctx context.Context, r backups.Repository, snapshot, by string) (m BackupManifest, err error) {
-	if err := d.files.MkdirAll(by, rootOnly()); err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(by)) }()
-	// The databases lie beside it, and are not needed.
-	only := filepath.Join(d.Paths.Stages(), "*", manifestName)
-	if _, err := d.Vault.Restore(ctx, r, backups.Restore{Snapshot: snapshot, Target: by, Include: []string{only}}); err != nil {
-		return m, readable(err)
-	}
-	return readManifest(by, d.Paths.Stages())
-}
-
-// maxManifest bounds what is read of a manifest, in bytes.
-const maxManifest = 4 << 20
-
-func readManifest(into, stages string) (BackupManifest, error) {
-	m, _, err := findManifest(into, stages)
-	return m, err
-}
-
-// findManifest reads what a snapshot holds, and tells in which stage it was.
-func findManifest(into, stages string) (m BackupManifest, stage string, err error) {
-	found, err := filepath.Glob(filepath.Join(into, stages, "*", manifestName))
-	if err != nil || len(found) != 1 {
-		return m, "", Problem("restore.no-manifest", err, "count", len(found))
-	}
-	info, err := os.Lstat(found[0])
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxManifest {
-		return m, "", Problem("restore.no-manifest", err, "count", 0)
-	}
-	data, err := os.ReadFile(found[0])
-	if err != nil {
-		return m, "", err
-	}
-	if err := json.Unmarshal(data, &m); err != nil {
-		return m, "", Problem("restore.no-manifest", err, "count", 1)
-	}
-	if m.Schema > manifestSchema {
-		return m, "", Problem("restore.newer", nil, "schema", m.Schema, "known", manifestSchema)
-	}
-	return m, filepath.Dir(found[0]), m.sane()
-}
-
-// maxGeneration bounds what is believed of another machine: no stack has so many, and
-// there must be numbers above it.
-const maxGeneration = 1 << 40
-
-// sane wants what nobody but a damaged or a forged snapshot says otherwise.
-func (m BackupManifest) sane() error {
-	if m.Kind != BackupDump && m.Kind != BackupFull {
-		return Problem("restore.no-manifest", fmt.Errorf("it is of the kind %q", m.Kind), "count", 1)
-	}
-	for name, one := range m.Stacks {
-		if g := one.Release.Generation; g < 0 || g > maxGeneration {
-			return Problem("restore.no-manifest", fmt.Errorf("stack %s is at generation %d", name, g), "count", 1)
-		}
-	}
-	return nil
-}
-
-// A snapshot says itself where its parts were. Whoever has the password of its
-// repository can write one that says anything, and root moves what it names.
-
-// plain wants all parts of the stack to have been somewhere on a machine.
-func (b StackBackup) plain(stack string) error {
-	for _, path := range append(slices.Collect(maps.Values(b.Volumes)), b.Bundle, b.Secrets, b.Database) {
-		if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
-			return Problem("restore.outside", nil, "stack", stack, "path", path)
-		}
-	}
-	return nil
-}
-
-// inside is the folder that a part of a snapshot was laid out in. One that is not
-// below restored, by its name or by a link on the way, is refused.
-func inside(restored, path string) (_ string, err error) {
-	root, err := os.OpenRoot(restored)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	rel := strings.TrimPrefix(path, "/")
-	info, err := root.Lstat(rel)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	if err != nil || !info.IsDir() {
-		return "", Problem("restore.outside", err, "stack", "-", "path", path)
-	}
-	return filepath.Join(restored, rel), nil
-}
-
 // unpackRestored opens the release that ran when the snapshot was made: the one
 // that is here, or the one in the snapshot.
 func (t *transition) unpackRestored(ctx context.Context, _ step.Report) error {
@@ -475,6 +219,9 @@ func (t *transition) fill(ctx context.Context, report step.Report) error {
 	if err != nil {
 		return err
 	}
+	if err := t.roomToFill(ctx); err != nil {
+		return err
+	}
 	if err := t.placeFiles(ctx, t.restored(), t.took, t.to, t.ID, report); err != nil {
 		return err
 	}
@@ -486,97 +233,6 @@ func (t *transition) fill(ctx context.Context, report step.Report) error {
 		return err
 	}
 	return t.files.SyncAll(t.Paths.Stack(t.Stack))
-}
-
-// placeFiles brings the plain files of a snapshot into the volumes of a crew. id names
-// the folder for what makes way.
-func (d *Daemon) placeFiles(ctx context.Context, restored string, took StackBackup, c *crew, id string, report step.Report) error {
-	used, err := moveFiles(restored, took, c)
-	if err != nil {
-		return err
-	}
-	if err := d.settle(c); err != nil {
-		return err
-	}
-	for _, name := range used {
-		if err := d.mend(ctx, restored, took.Volumes[name], c, mending{name, id}, report); err != nil {
-			return fmt.Errorf("put the files of volume %s in place: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// mending is the volume that is mended, and the name of the folder for what makes way.
-type mending struct{ volume, id string }
-
-// mend adds what a shared volume lacks of a snapshot. Its files are the stack's own and
-// in use: a child with the stack's uid does it.
-func (d *Daemon) mend(ctx context.Context, restored, path string, c *crew, m mending, report step.Report) (err error) {
-	from, err := inside(restored, path)
-	if err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(restored)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	mine := stackOnly(c.bundle.Stack.Manifest.User)
-	if err := give(root, strings.TrimPrefix(path, "/"), mine); err != nil {
-		return err
-	}
-	frame := d.Paths.Replaced(c.release.Stack, m.id)
-	aside := filepath.Join(frame, m.volume)
-	if err := errors.Join(d.files.MkdirAll(frame, rootOnly()), d.files.MkdirAll(aside, mine)); err != nil {
-		return err
-	}
-	done, err := d.Data.Mend(ctx, from, DataPlace{
-		Stack: c.release.Stack, User: c.bundle.Stack.Manifest.User, Volumes: map[string]string{m.volume: c.volume(m.volume)},
-	}, aside)
-	if err != nil {
-		return err
-	}
-	if done.Aside == 0 { // these go only where nothing is in them
-		_, _, _ = os.Remove(aside), os.Remove(frame), os.Remove(filepath.Dir(frame))
-		report(fmt.Sprintf("%s: %d files came back", m.volume, done.Back))
-		return nil
-	}
-	report(fmt.Sprintf("%s: %d files came back; %d that differed are in %s now", m.volume, done.Back, done.Aside, aside))
-	return nil
-}
-
-// moveFiles moves the plain files of a snapshot into the volumes of a crew. Files
-// that never change are shared by all generations: where some are there they stay, and
-// the volume is among those that are used.
-func moveFiles(restored string, took StackBackup, c *crew) (used []string, err error) {
-	volumes := c.volumes()
-	for _, name := range slices.Sorted(maps.Keys(took.Volumes)) {
-		if !volumes[name] || c.servers(name) {
-			continue
-		}
-		from, err := inside(restored, took.Volumes[name])
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("put the files of volume %s in place: %w", name, err)
-		}
-		to := c.volume(name)
-		if c.shared(name) {
-			there, err := os.ReadDir(to)
-			if len(there) > 0 {
-				used = append(used, name)
-				continue
-			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, fmt.Errorf("look into volume %s: %w", name, err)
-			}
-		}
-		if err := errors.Join(os.RemoveAll(to), os.MkdirAll(filepath.Dir(to), 0o711), os.Rename(from, to)); err != nil {
-			return nil, fmt.Errorf("put the files of volume %s in place: %w", name, err)
-		}
-	}
-	return used, nil
 }
 
 // compareRestored holds the data against what was measured when they were saved.

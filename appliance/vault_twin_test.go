@@ -26,6 +26,7 @@ type vaultTwin struct {
 	keys    map[string]twinKey        // by address
 	down    map[string]error          // by repository
 	takes   time.Duration             // for a backup
+	lays    time.Duration             // for a restore
 	slowFor string                    // the only repository that takes long; empty: each
 	asked   map[string]time.Duration  // how long a repository takes to say whether it is there
 	downFor string                    // what alone fails; empty: everything
@@ -232,6 +233,13 @@ func (v *vaultTwin) Snapshots(ctx context.Context, r backups.Repository, tags ..
 func (v *vaultTwin) Restore(ctx context.Context, r backups.Repository, what backups.Restore) (backups.Restored, error) {
 	if err := v.begin(ctx, "restore", r); err != nil {
 		return backups.Restored{}, err
+	}
+	if v.lays > 0 {
+		select {
+		case <-ctx.Done():
+			return backups.Restored{}, context.Cause(ctx)
+		case <-time.After(v.lays):
+		}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()

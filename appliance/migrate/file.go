@@ -23,6 +23,9 @@ func (t *tree) file(ctx context.Context, rel string, info fs.FileInfo) error {
 	if err == nil && (alike(have, info) || t.mend && same(have, info)) {
 		return nil
 	}
+	if t.mend {
+		return t.fileBeside(ctx, rel, info)
+	}
 	if err := t.wipe(rel); err != nil {
 		return err
 	}
@@ -39,14 +42,14 @@ func (t *tree) file(ctx context.Context, rel string, info fs.FileInfo) error {
 	if err := t.write(ctx, rel, from, now); err != nil {
 		return err
 	}
+	if err := t.to.Chtimes(rel, unfinished(), unfinished()); err != nil {
+		return err
+	}
 	t.done.Back++
 	if t.live && time.Since(now.ModTime()) < restFor {
 		return nil // it may have changed again in the same tick of the clock
 	}
-	if t.wait = append(t.wait, settling{rel, now.ModTime()}); len(t.wait) < unsettled {
-		return nil
-	}
-	return t.settle()
+	return t.await(settling{rel: rel, time: now.ModTime()})
 }
 
 // alike tells whether a copy needs no second look.
@@ -79,6 +82,7 @@ func (t *tree) still(from *os.File, seen fs.FileInfo) (fs.FileInfo, error) {
 	return nil, fmt.Errorf("%s was replaced while it was copied", shown(seen.Name()))
 }
 
+// write makes a file with the content of another one and its mode. Its time is its own.
 func (t *tree) write(ctx context.Context, rel string, from *os.File, info fs.FileInfo) (err error) {
 	to, err := t.to.OpenFile(rel, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -90,10 +94,7 @@ func (t *tree) write(ctx context.Context, rel string, from *os.File, info fs.Fil
 	if err != nil {
 		return fmt.Errorf("%s: %w", shown(rel), err)
 	}
-	if err := to.Chmod(info.Mode().Perm()); err != nil {
-		return err
-	}
-	return t.to.Chtimes(rel, unfinished(), unfinished())
+	return to.Chmod(info.Mode().Perm())
 }
 
 // copyContent copies size bytes of a file into an empty one and leaves holes

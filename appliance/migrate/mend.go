@@ -42,14 +42,15 @@ func (q request) mend(ctx context.Context) (*outcome, error) {
 }
 
 // mendTree first copies what is to make way, and when that is on the disk brings back
-// what the snapshot has. It may be called again after it was interrupted.
-func mendTree(ctx context.Context, from, to, aside string, done *outcome) (err error) {
+// what the snapshot has, each file of it whole. It may be called again after it was
+// interrupted: it removes what was not whole then, and leaves what is aside already.
+func mendTree(ctx context.Context, from, to, aside string, done *outcome) error {
 	way := &outcome{}
 	if err := makeWay(ctx, from, to, aside, way); err != nil {
 		return err
 	}
 	done.Aside = way.Aside
-	return copyTree(ctx, from, to, tree{mend: true, done: done, keep: func(string) bool { return false }})
+	return copyTree(ctx, from, to, tree{mend: true, done: done, keep: isBeside})
 }
 
 // way is what stands where a snapshot has something else.
@@ -59,7 +60,7 @@ type way struct {
 }
 
 func makeWay(ctx context.Context, from, to, aside string, done *outcome) (err error) {
-	w := way{tree: tree{done: done, keep: func(string) bool { return false }}}
+	w := way{tree: tree{done: done, keep: isBeside, once: true}}
 	for _, open := range []struct {
 		root **os.Root
 		dir  string
@@ -69,13 +70,22 @@ func makeWay(ctx context.Context, from, to, aside string, done *outcome) (err er
 		}
 		defer func() { err = errors.Join(err, (*open.root).Close()) }()
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.discard())
+		}
+	}()
+	volume := tree{to: w.from}
+	if err := errors.Join(w.sweep(ctx, ".", 0), volume.sweep(ctx, ".", 0)); err != nil {
+		return err
+	}
 	if err := w.look(ctx, ".", 0); err != nil {
 		return err
 	}
 	if err := w.settle(); err != nil {
 		return err
 	}
-	return w.flush()
+	return w.flush() // the names too
 }
 
 func (w *way) look(ctx context.Context, dir string, depth int) error {
@@ -87,6 +97,9 @@ func (w *way) look(ctx context.Context, dir string, depth int) error {
 			return context.Cause(ctx)
 		}
 		rel := path.Join(dir, name)
+		if w.keep(rel) {
+			return nil
+		}
 		want, err := w.snapshot.Lstat(rel)
 		if err != nil {
 			return err
@@ -102,16 +115,122 @@ func (w *way) look(ctx context.Context, dir string, depth int) error {
 		case w.alike(rel, have, want):
 			return nil
 		}
-		w.done.Aside++
-		if err := w.to.MkdirAll(path.Dir(rel), 0o700); err != nil {
-			return err
-		}
-		return w.entry(ctx, rel, depth)
+		return w.put(ctx, rel, have, depth)
 	})
 }
 
-// alike tells whether nothing has to make way: both are the same, or what is there is a
-// part of what an earlier pass brought.
+// put copies what is to make way. What is aside from an earlier pass is not copied
+// again.
+func (w *way) put(ctx context.Context, rel string, have fs.FileInfo, depth int) error {
+	at, kept, err := w.room(rel, have)
+	if err != nil {
+		return err
+	}
+	if kept {
+		w.done.Aside++
+		return nil
+	}
+	temp := beside(".")
+	switch have.Mode().Type() {
+	case 0:
+		err = w.copyTo(ctx, rel, have, temp)
+	case fs.ModeDir:
+		err = w.copyFolder(ctx, rel, have, temp, depth)
+	case fs.ModeSymlink:
+		var target string
+		if target, err = w.from.Readlink(rel); err == nil {
+			err = w.linkTo(target, temp, have.ModTime())
+		}
+	default:
+		w.skip(rel)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w.done.Aside++
+	return w.await(settling{rel: at, temp: temp})
+}
+
+// copyFolder makes a copy of a folder with all in it under a name that nothing has. One
+// that can not be made whole is removed.
+func (w *way) copyFolder(ctx context.Context, rel string, info fs.FileInfo, temp string, depth int) (err error) {
+	if err := w.to.Mkdir(temp, 0o700); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.remove(temp))
+		}
+	}()
+	t := tree{keep: w.keep, done: w.done}
+	if t.from, err = w.from.OpenRoot(rel); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.from.Close()) }()
+	if t.to, err = w.to.OpenRoot(temp); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.to.Close()) }()
+	if err := t.inside(ctx, ".", depth+1); err != nil {
+		return err
+	}
+	if err := t.settle(); err != nil {
+		return err
+	}
+	// One that may not be written to can not be moved either.
+	return errors.Join(linkTime(w.to, temp, info.ModTime()), w.to.Chmod(temp, info.Mode().Perm()|0o700))
+}
+
+// maxAgain bounds how often something else may make way for the same file of a snapshot.
+const maxAgain = 100
+
+// room is where something can be put that makes way: below a folder of its own if
+// something else was put aside from there before. kept is true if it is there already.
+func (w *way) room(rel string, have fs.FileInfo) (at string, kept bool, err error) {
+	for n := 1; n <= maxAgain; n++ {
+		if at = rel; n > 1 {
+			at = path.Join(fmt.Sprintf("again-%d", n), rel)
+		}
+		if !w.open(path.Dir(at)) {
+			continue
+		}
+		before, err := w.to.Lstat(at)
+		switch {
+		case gone(err):
+			return at, false, w.to.MkdirAll(path.Dir(at), 0o700)
+		case err != nil:
+			return "", false, err
+		case w.equal(rel, have, at, before):
+			return at, true, nil
+		}
+	}
+	return "", false, fmt.Errorf("%s made way %d times already", shown(rel), maxAgain)
+}
+
+// open tells whether all that is there of a folder, and of those above it, is a folder
+// that can be written to.
+func (w *way) open(dir string) bool {
+	for ; dir != "."; dir = path.Dir(dir) {
+		info, err := w.to.Lstat(dir)
+		if !gone(err) && (err != nil || !info.IsDir() || info.Mode().Perm()&0o700 != 0o700) {
+			return false
+		}
+	}
+	return true
+}
+
+// equal tells whether a file or link that makes way was put aside before.
+func (w *way) equal(rel string, have fs.FileInfo, at string, before fs.FileInfo) bool {
+	if have.Mode().Type() == fs.ModeSymlink && before.Mode().Type() == fs.ModeSymlink {
+		a, errA := w.from.Readlink(rel)
+		b, errB := w.to.Readlink(at)
+		return errA == nil && errB == nil && a == b
+	}
+	return same(before, have)
+}
+
+// alike tells whether nothing has to make way: both are the same.
 func (w *way) alike(rel string, have, want fs.FileInfo) bool {
 	switch {
 	case want.Mode().Type() == fs.ModeSymlink && have.Mode().Type() == fs.ModeSymlink:
@@ -119,7 +238,7 @@ func (w *way) alike(rel string, have, want fs.FileInfo) bool {
 		b, errB := w.snapshot.Readlink(rel)
 		return errA == nil && errB == nil && a == b
 	case want.Mode().IsRegular():
-		return same(have, want) || have.Mode().IsRegular() && have.ModTime().Equal(unfinished())
+		return same(have, want)
 	default:
 		return !want.IsDir() && want.Mode().Type() != fs.ModeSymlink // it is not brought
 	}

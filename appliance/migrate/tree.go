@@ -45,16 +45,20 @@ type tree struct {
 	// live is true while the stack is in use: what changes or goes meanwhile is
 	// left to the next pass.
 	live bool
-	// mend keeps what only the copy has: it is added to.
+	// mend keeps what only the copy has: it is added to, while somebody uses it.
 	mend bool
+	// once replaces nothing of the copy.
+	once bool
 	done *outcome
 	wait []settling
 }
 
-// settling is a copy that waits for its time.
+// settling is a copy that waits until it is on the disk: for its time, or, with its
+// time, for its place.
 type settling struct {
 	rel  string
 	time time.Time
+	temp string // where it is until then; empty: in its place
 }
 
 // copyTree makes the folder to hold what from holds, the files of databases left
@@ -68,6 +72,11 @@ func copyTree(ctx context.Context, from, to string, t tree) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.to.Close()) }()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.discard())
+		}
+	}()
 	if err := t.inside(ctx, ".", 0); err != nil {
 		return err
 	}
@@ -195,6 +204,9 @@ func (t *tree) folder(ctx context.Context, rel string, info fs.FileInfo, depth i
 			return err
 		}
 	}
+	if t.mend && len(t.wait) > 0 { // what takes its place in it changes its time
+		return errors.Join(t.to.Chmod(rel, perm), t.await(settling{rel: rel, time: info.ModTime()}))
+	}
 	return errors.Join(t.to.Chtimes(rel, info.ModTime(), info.ModTime()), t.to.Chmod(rel, perm))
 }
 
@@ -205,6 +217,9 @@ func (t *tree) link(rel string, info fs.FileInfo) error {
 	}
 	if have, err := t.to.Readlink(rel); err == nil && have == target {
 		return nil
+	}
+	if t.mend {
+		return t.linkBeside(target, rel, info.ModTime())
 	}
 	if err := t.wipe(rel); err != nil {
 		return err
@@ -241,10 +256,15 @@ func (t *tree) prune(rel string) error {
 	return t.wipe(rel)
 }
 
-// wipe removes a file, or a folder with all in it, also where the folder may not
-// be written to. What is not there is no error.
+// wipe removes what is there, and waits no more for what is in it.
 func (t *tree) wipe(rel string) error {
 	t.wait = slices.DeleteFunc(t.wait, func(s settling) bool { return s.rel == rel || strings.HasPrefix(s.rel, rel+"/") })
+	return t.remove(rel)
+}
+
+// remove removes a file, or a folder with all in it, also where the folder may not
+// be written to. What is not there is no error.
+func (t *tree) remove(rel string) error {
 	err := t.to.RemoveAll(rel)
 	if err == nil || !errors.Is(err, fs.ErrPermission) {
 		return err
@@ -266,7 +286,15 @@ func (t *tree) unlock(rel string, depth int) error {
 	return names(t.to, rel, func(name string) error { return t.unlock(path.Join(rel, name), depth+1) })
 }
 
-// settle writes what was copied to the disk and then gives it its times.
+// await settles when many wait.
+func (t *tree) await(s settling) error {
+	if t.wait = append(t.wait, s); len(t.wait) < unsettled {
+		return nil
+	}
+	return t.settle()
+}
+
+// settle writes what was copied to the disk and then gives it its times, or its place.
 func (t *tree) settle() error {
 	if len(t.wait) == 0 {
 		return nil
@@ -275,12 +303,23 @@ func (t *tree) settle() error {
 		return err
 	}
 	for _, s := range t.wait {
-		if err := t.to.Chtimes(s.rel, s.time, s.time); err != nil {
+		if err := t.settled(s); err != nil {
 			return err
 		}
 	}
 	t.wait = t.wait[:0]
 	return nil
+}
+
+func (t *tree) settled(s settling) error {
+	if s.temp != "" {
+		return t.appear(s)
+	}
+	err := t.to.Chtimes(s.rel, s.time, s.time)
+	if t.mend && gone(err) {
+		return nil // a folder that the stack itself removed meanwhile
+	}
+	return err
 }
 
 // flush writes the whole file system to the disk.

@@ -71,6 +71,9 @@ func (a *app) writeFound(w io.Writer, stack string, found appliance.Restorable) 
 	if otherRelease(found) {
 		fmt.Fprintln(w, a.t("cli.restore.release", "stack", stack, "version", found.Version, "now", found.Now))
 	}
+	if found.Version == "" {
+		fmt.Fprintln(w, a.t("cli.restore.unseen"))
+	}
 	for _, f := range found.Facts {
 		fmt.Fprintln(w, "  "+a.t("cli.rollback.fact", "fact", f.Name, "then", f.Then, "now", f.Now))
 	}
