@@ -173,7 +173,10 @@ func (d *Daemon) backupFindings(ctx context.Context) []Finding {
 	if err != nil {
 		return nil
 	}
-	since := firstCommit(rows)
+	since, err := d.savableSince(ctx, rows)
+	if err != nil {
+		return nil
+	}
 	var all []Finding
 	for i := range s.Repositories {
 		r := &s.Repositories[i]
@@ -213,15 +216,31 @@ func (d *Daemon) sameDiskFindings(all []backups.Repository) (found []Finding) {
 	return found
 }
 
-// firstCommit is since when there is something to save.
-func firstCommit(rows []Release) time.Time {
-	first := rows[0].Committed
-	for _, r := range rows {
-		if r.Committed.Before(first) {
-			first = r.Committed
+// savableSince is since when there is something to save. An update does not move that, or
+// each would hide for a day that nothing is saved.
+func (d *Daemon) savableSince(ctx context.Context, rows []Release) (first time.Time, err error) {
+	for _, row := range rows {
+		changes, err := d.Store.Changes(ctx, row.Stack, KeptChanges)
+		if err != nil {
+			return first, err
+		}
+		if at := beganAs(row, changes).Committed; first.IsZero() || at.Before(first) {
+			first = at
 		}
 	}
-	return first
+	return first, nil
+}
+
+// beganAs is what a stack ran on this machine before all of its changes, the newest first.
+// Those that a recovery took over lead to no row of this machine, which has its time then
+// like a new one.
+func beganAs(row Release, changes []Change) Release {
+	for _, c := range changes {
+		if c.Outcome == Committed && c.To.Digest == row.Digest && c.To.Generation == row.Generation {
+			row = c.From
+		}
+	}
+	return row
 }
 
 func (r RepositoryStatus) findings(since time.Time) []Finding {

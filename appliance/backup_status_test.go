@@ -205,3 +205,43 @@ func TestNothingSavedYet(t *testing.T) {
 		}
 	})
 }
+
+// TestUpdateHidesNoStaleRepository: neither one that was saved to once, nor one that never
+// was, has a day more after each update or way back.
+func TestUpdateHidesNoStaleRepository(t *testing.T) {
+	for name, once := range map[string]bool{"saved to once": true, "never": false} {
+		t.Run(name, func(t *testing.T) {
+			saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				if once {
+					if err := backup(d, appliance.BackupFull); err != nil {
+						t.Fatal(err)
+					}
+					b.vault.fail("offsite", unreachable("offsite"))
+					b.days(2)
+				} else {
+					row := b.row()
+					row.Committed = row.Committed.AddDate(0, 0, -10)
+					if err := b.store.Commit(t.Context(), row); err != nil {
+						t.Fatal(err)
+					}
+					b.long()
+				}
+				stale := func(when string) {
+					t.Helper()
+					if f := b.findings(); !slices.Contains(f, "failure backup.stale") {
+						t.Errorf("%s: findings %v", when, f)
+					}
+				}
+				stale("before")
+				if c, err := apply(d); err != nil || c.Outcome != appliance.Committed {
+					t.Fatalf("%+v, %v", c, err)
+				}
+				stale("after an update")
+				if c, err := d.Rollback(t.Context(), appliance.RollbackRequest{Stack: "delivery"}, nil); err != nil || c.Outcome != appliance.Committed {
+					t.Fatalf("%+v, %v", c, err)
+				}
+				stale("after the way back")
+			})
+		})
+	}
+}

@@ -3,7 +3,9 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -113,5 +115,45 @@ func TestGoneIsToldByWhateverLooks(t *testing.T) {
 				t.Errorf("%s of %+v: %v", what, c, err)
 			}
 		}
+	}
+}
+
+// TestNotMadeYet: the box's own repository holds nothing before its first backup, with a
+// password of a lost machine or without. One that had snapshots, or has some left, is gone
+// or damaged: that is asked for and told.
+func TestNotMadeYet(t *testing.T) {
+	for name, c := range map[string]struct {
+		repository string
+		there      []string // in its folder; "password" is beside it
+		had        bool
+		told       bool
+	}{
+		"a new box":                    {},
+		"recovered":                    {there: []string{"password"}},
+		"its making was interrupted":   {there: []string{"password", "keys/k"}},
+		"gone":                         {there: []string{"password"}, had: true, told: true},
+		"gone, and its password too":   {had: true, told: true},
+		"its config and memory lost":   {there: []string{"password", "keys/k", "snapshots/s"}, told: true},
+		"made, and does not answer so": {there: []string{"password", "config"}, told: true},
+		"another one, new":             {repository: "disk", there: []string{"password"}, told: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			r := backups.Repository{Name: cmp.Or(c.repository, BoxRepository), URL: filepath.Join(dir, "box"), PasswordFile: filepath.Join(dir, "box.password")}
+			for _, file := range c.there {
+				path := filepath.Join(r.URL, file)
+				if file == "password" {
+					path = r.PasswordFile
+				}
+				if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(file), 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d := &Daemon{Parts: Parts{Vault: nowhere{}, Store: past{had: c.had}}, files: host.NewFiles()}
+			all, err := d.restorables(t.Context(), r)
+			if IsProblem(err, "backups.no-repository") != c.told || (err == nil) == c.told || (all != nil) == c.told || len(all) > 0 {
+				t.Errorf("%v, %v", all, err)
+			}
+		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"rochdale/appliance"
+	"rochdale/appliance/state"
 	"rochdale/backups"
 )
 
@@ -310,6 +311,53 @@ func TestHistoryIsAdopted(t *testing.T) {
 		}
 		if n, err := b.store.ReserveGeneration(t.Context(), "delivery", digest1, 0); err != nil || n != 2 {
 			t.Errorf("generation %d, %v", n, err)
+		}
+	})
+}
+
+// TestRecoveredMachineHasItsTime: its own repository is not made yet, which is no error, and
+// what the lost machine saved long ago makes no repository stale at once. Both are told
+// when they are this machine's own doing.
+func TestRecoveredMachineHasItsTime(t *testing.T) {
+	lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+		time.Sleep(3 * 24 * time.Hour)
+		into := filepath.Join(b.paths.Rescue(), "box")
+		if err := b.rescue(t).Fetch(t.Context(), p, into); err != nil {
+			t.Fatal(err)
+		}
+		_, old, err := appliance.Rescued(b.paths, into)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db, err := state.Open(t.Context(), b.paths.State())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As on real machines the history and the files beside the configuration are first.
+		if err := errors.Join(db.Adopt(t.Context(), old), db.CloseFile(), os.WriteFile(b.paths.RepositoryPassword("box"), []byte("the lost machine's"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, missed, err := appliance.TakeOver(t.Context(), b.paths, b.shelf, []backups.Repository{{Name: "offsite"}}, 1); err != nil || len(missed) > 0 {
+			t.Fatal(missed, err)
+		}
+		d := b.boot()
+		if err := recoverNow(d, p); err != nil {
+			t.Fatal(err)
+		}
+		b.vault.fail("box", &backups.Problem{ID: "backups.no-repository"})
+		if all, err := d.Snapshots(t.Context(), ""); err != nil || len(all) > 0 {
+			t.Errorf("%v, %v", all, err)
+		}
+		if f := b.findings(); hasFailure(f) {
+			t.Errorf("findings %v", f)
+		}
+		b.vault.fail("box", nil)
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		b.vault.fail("box", &backups.Problem{ID: "backups.no-repository"})
+		if _, err := d.Snapshots(t.Context(), ""); !appliance.IsProblem(err, "backups.no-repository") {
+			t.Error(err)
 		}
 	})
 }

@@ -59,10 +59,15 @@ func (d *Daemon) Snapshots(ctx context.Context, repository string) ([]Restorable
 }
 
 // unmade tells whether the box's own repository waits for its first backup, which makes
-// it and its password.
+// it. A password says nothing of that: a recovery brings the one of the lost machine. One
+// that is gone, or has lost its config, is told of by whoever asks it.
 func (d *Daemon) unmade(ctx context.Context, r backups.Repository) (bool, error) {
-	if r.Name != BoxRepository || isFile(r.PasswordFile) || isFile(filepath.Join(r.URL, "config")) {
+	if r.Name != BoxRepository || isFile(filepath.Join(r.URL, "config")) {
 		return false, nil
+	}
+	left, err := os.ReadDir(filepath.Join(r.URL, "snapshots"))
+	if len(left) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, nil // asking it says what is wrong
 	}
 	had, err := d.hadSnapshots(ctx, r.Name)
 	return !had, err

@@ -33,9 +33,6 @@ func (a *app) listBackups(ctx context.Context, from string) error {
 		return err
 	}
 	list, err := client.Snapshots(ctx, from)
-	if from == "" && appliance.IsProblem(err, "backups.no-repository") {
-		list, err = []appliance.Restorable{}, nil // the box's own is made with its first snapshot
-	}
 	if err != nil {
 		if !a.printer.JSON() {
 			a.writeRepositories(status.Backups.Repositories)

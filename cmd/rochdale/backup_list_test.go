@@ -13,28 +13,29 @@ import (
 	"rochdale/appliance/api"
 )
 
-// recovered is a machine that was just recovered: its own repository is not made yet.
-type recovered struct {
+// unsaved is a machine on which nothing can be listed: nothing was saved yet, or there is
+// an error.
+type unsaved struct {
 	exampleDaemon
 	err error
 }
 
-func (r recovered) Status(context.Context) (appliance.Status, error) {
+func (u unsaved) Status(context.Context) (appliance.Status, error) {
 	return appliance.Status{Schema: 1, Backups: appliance.BackupStatus{Repositories: []appliance.RepositoryStatus{{Name: "box"}, {Name: "offsite", Kind: "sftp"}}}}, nil
 }
 
-func (r recovered) Snapshots(context.Context, string) ([]appliance.Restorable, error) {
-	return nil, r.err
+func (u unsaved) Snapshots(context.Context, string) ([]appliance.Restorable, error) {
+	return []appliance.Restorable{}, u.err
 }
 
 // TestListBeforeTheFirstBackup: the repositories are shown, and that there is no snapshot
-// on the machine yet is no error. What else is wrong comes after the table.
+// yet is no error. What is wrong comes after the table: the daemon knows what is.
 func TestListBeforeTheFirstBackup(t *testing.T) {
 	for name, c := range map[string]struct {
 		from, problem string
-		fine          bool
 	}{
-		"its own, not made yet": {problem: "backups.no-repository", fine: true},
+		"its own, not made yet": {},
+		"its own, gone":         {problem: "backups.no-repository"},
 		"its own, damaged":      {problem: "backups.repository-damaged"},
 		"another one":           {from: "offsite", problem: "backups.no-repository"},
 	} {
@@ -49,13 +50,17 @@ func TestListBeforeTheFirstBackup(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := recovered{err: appliance.Problem(c.problem, nil, "repository", "box", "address", "/var/lib/rochdale/backup/box")}
+			d := unsaved{}
+			if c.problem != "" {
+				d.err = appliance.Problem(c.problem, nil, "repository", "box", "address", "/var/lib/rochdale/backup/box")
+			}
 			go func() { _ = api.Serve(t.Context(), l, d, slog.New(slog.DiscardHandler)) }()
 			err = a.listBackups(t.Context(), c.from)
-			if c.fine != (err == nil) || !c.fine && !appliance.IsProblem(err, c.problem) {
+			fine := c.problem == ""
+			if fine != (err == nil) || !fine && !appliance.IsProblem(err, c.problem) {
 				t.Error(err)
 			}
-			if said := out.String(); !strings.Contains(said, "offsite") || strings.Contains(said, "no snapshot yet") != c.fine {
+			if said := out.String(); !strings.Contains(said, "offsite") || strings.Contains(said, "no snapshot yet") != fine {
 				t.Errorf("said:\n%s", said)
 			}
 		})
