@@ -150,7 +150,7 @@ func TestNotMadeYet(t *testing.T) {
 				}
 			}
 			d := &Daemon{Parts: Parts{Vault: nowhere{}, Store: past{had: c.had}}, files: host.NewFiles()}
-			all, err := d.restorables(t.Context(), r)
+			all, err := d.restorables(t.Context(), r, "")
 			if IsProblem(err, "backups.no-repository") != c.told || (err == nil) == c.told || (all != nil) == c.told || len(all) > 0 {
 				t.Errorf("%v, %v", all, err)
 			}
