@@ -167,8 +167,8 @@ func (w *saving) note(r backups.Repository, run BackupRun, err error, report ste
 }
 
 // carryTo saves into a repository, as long as patience lasts. What takes longer goes on
-// by itself, which fails nothing: see onItsWay. One that is being checked or pruned would
-// refuse a snapshot, and gets the next one, unless it alone was asked for.
+// by itself: that fails nothing, see onItsWay, unless this repository alone was asked for.
+// One that is being checked or pruned would refuse a snapshot, and gets the next one.
 func (w *saving) carryTo(patient context.Context, r backups.Repository, report step.Report) error {
 	l, fresh := w.carry(r, w.made) //nolint:contextcheck // it outlives whoever began it
 	if fresh {
@@ -181,12 +181,16 @@ func (w *saving) carryTo(patient context.Context, r backups.Repository, report s
 		}
 	}
 	w.without = w.without || !fresh
-	if w.Only != "" && l.upkeep != "" {
+	switch {
+	case w.Only == "":
+		w.late = append(w.late, r.Name)
+		report(r.Name + ": ...")
+		return nil
+	case l.upkeep != "":
 		return Problem("daemon.busy", nil, "stack", dumpLane, "plan", l.upkeep).WithCode(ExitLocked)
+	default:
+		return Problem("backup.goes-on", nil, "repository", r.Name, "minutes", int(time.Since(l.began).Minutes())).WithCode(ExitWarnings)
 	}
-	w.late = append(w.late, r.Name)
-	report(r.Name + ": ...")
-	return nil
 }
 
 // sweep removes the copies of databases, whichever way the backup ended, unless a slow

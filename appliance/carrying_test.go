@@ -51,7 +51,7 @@ func TestNotEverywhereIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.hangs("offsite")
-		stillOnItsWay(t, backup(d, appliance.BackupDump))
+		stillOnItsWay(t, backup(d, appliance.BackupFull)) // a dump would be waited for
 		jobs, err := d.Jobs(t.Context(), 1)
 		if err != nil || len(jobs) != 1 || jobs[0].Outcome != step.Succeeded {
 			t.Errorf("%+v, %v", jobs, err)

@@ -49,14 +49,13 @@ func (d *Daemon) upkeepOperation(r upkeepRequest) operation {
 }
 
 func (w *tending) operation() operation {
-	const prune, check = "backup-prune", "backup-check"
 	if w.Kind == BackupPrune {
-		return operation{request: w.upkeepRequest, plan: step.Plan{Name: prune, Key: exclusiveLane, Steps: []step.Step{
-			{ID: "prune", Do: w.each(prune, w.pruneRepository), Estimate: 30 * time.Second},
+		return operation{request: w.upkeepRequest, plan: step.Plan{Name: "backup-prune", Key: exclusiveLane, Steps: []step.Step{
+			{ID: "prune", Do: w.each("backup-prune", w.pruneRepository), Estimate: 30 * time.Second},
 		}}}
 	}
-	return operation{request: w.upkeepRequest, plan: step.Plan{Name: check, Key: exclusiveLane, Steps: []step.Step{
-		{ID: "check", Do: w.each(check, func(ctx context.Context, r backups.Repository, _ step.Report) error {
+	return operation{request: w.upkeepRequest, plan: step.Plan{Name: "backup-check", Key: exclusiveLane, Steps: []step.Step{
+		{ID: "check", Do: w.each("backup-check", func(ctx context.Context, r backups.Repository, _ step.Report) error {
 			return w.checkRepository(ctx, r)
 		}), Estimate: 30 * time.Second},
 	}}}

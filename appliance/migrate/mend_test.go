@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -235,7 +236,7 @@ func TestMendGivesTimes(t *testing.T) {
 	}
 	must(t, os.Symlink("1.jpg", filepath.Join(w.from, "1/link")))
 	for dir := range 7 {
-		must(t, os.Chtimes(filepath.Join(w.from, fmt.Sprint(dir)), old(), old()))
+		must(t, os.Chtimes(filepath.Join(w.from, strconv.Itoa(dir)), old(), old()))
 	}
 	must(t, os.Chmod(filepath.Join(w.from, "2/2"), 0o555))
 	t.Cleanup(func() {

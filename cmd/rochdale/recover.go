@@ -78,7 +78,7 @@ func (a *app) recovered(file string) (bool, error) {
 	}
 	r, err := installer.ReadRecord(a.paths)
 	if err != nil || r == nil || r.Recovered == "" || !r.Removed.IsZero() {
-		return false, nil // what can not be read is told next
+		return false, nil //nolint:nilerr // what can not be read is told next
 	}
 	sealed, err := kitFile(file)
 	if err != nil || sumOf(sealed) != r.Recovered {
