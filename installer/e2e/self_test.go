@@ -285,7 +285,9 @@ func refused(t *testing.T, b *box.Box) {
 			t.Errorf("%s: code %d, error %q, want %s", file, got.Code, got.Error, want)
 		}
 	}
-	if got := ask(t, b, "rochdale", "self", "update", "--from", "/root/0.3.0"); got.Code != 0 {
+	sh(t, b, "cp /usr/local/lib/rochdale/daemon /root/same")
+	before := len(history(t, b).History)
+	if got := ask(t, b, "rochdale", "self", "update", "--from", "/root/same"); got.Code != 0 || len(history(t, b).History) != before {
 		t.Errorf("the version that runs: code %d\n%s", got.Code, got.Text)
 	}
 }
