@@ -268,6 +268,9 @@ func within(ctx context.Context, most time.Duration, repository string, do func(
 	bounded, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	err := do(bounded)
+	if refusedBy(err, "backups.not-set-aside") {
+		return err // there is something to do, whatever took so long
+	}
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		return Problem("backup.too-slow", err, "repository", repository, "minutes", int(most.Minutes()))
 	}

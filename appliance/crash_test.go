@@ -227,11 +227,16 @@ func (l loads) Load(context.Context, string, DataPlace) error {
 	return nil
 }
 
+// idle is an engine on which nothing of a stack runs.
+type idle struct{ Engine }
+
+func (idle) List(context.Context, string) ([]Container, error) { return nil, nil }
+
 // TestRecoveredDataAreOnTheDisk before a row says that they are there: who laid the
 // snapshot out has not waited.
 func TestRecoveredDataAreOnTheDisk(t *testing.T) {
 	p, disk := cutBox(t), &patientDisk{}
-	d := &Daemon{Parts: Parts{Paths: p, Data: loads{disk: disk}}, files: host.Files{Disk: disk}}
+	d := &Daemon{Parts: Parts{Paths: p, Engine: idle{}, Data: loads{disk: disk}}, files: host.Files{Disk: disk}}
 	c := &crew{release: Release{Stack: "delivery", Generation: 1}, paths: p}
 	w := &recovering{start: start{Daemon: d, request: ApplyRequest{Stack: "delivery"}, c: c}}
 	w.took.Database = "/databases"

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -54,6 +55,7 @@ type engineTwin struct {
 type twinContainer struct {
 	appliance.Container
 	spec    appliance.ContainerSpec
+	sees    map[string]fs.FileInfo // the folders that it was started with, by volume
 	made    int
 	crashes []time.Time
 }
@@ -157,6 +159,12 @@ func (e *engineTwin) Start(ctx context.Context, s appliance.ContainerSpec) (appl
 		e.seq++ // every start has another address
 		c.State, c.Health, c.Address = "running", "starting", fmt.Sprintf("172.18.0.%d", e.seq+1)
 		c.Started, c.Finished, c.ExitCode = time.Now(), time.Time{}, 0
+		c.sees = map[string]fs.FileInfo{}
+		for volume, dir := range s.Volumes {
+			if info, err := os.Stat(dir); err == nil {
+				c.sees[volume] = info
+			}
+		}
 		e.note("start %s", s.Service.Name)
 	}
 	return c.Container, nil

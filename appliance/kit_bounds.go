@@ -18,6 +18,9 @@ import (
 // told when the kit is made, and written by hand on the machine that takes over. All
 // lists here are of what is allowed: what ssh learns later is not.
 
+// KitKeys is a folder for keys beside the configuration, for those who keep them apart.
+const KitKeys = "/etc/rochdale/keys/"
+
 // SSHHome is where root's ssh looks when nobody says otherwise.
 const SSHHome = "/root/.ssh/"
 
@@ -37,6 +40,8 @@ func KitPlace(path string) bool {
 		return false
 	}
 	switch dir {
+	case KitKeys:
+		return true
 	case SSHHome:
 		return !strings.HasPrefix(name, "authorized_keys") && name != "rc" && name != "environment"
 	case at.ConfigDir() + "/":
@@ -177,7 +182,9 @@ func KitSSHConfig(text []byte) string {
 var (
 	sshLine = regexp.MustCompile(`^([A-Za-z0-9]+)(?:[ \t]*=[ \t]*|[ \t]+)(.*)$`)
 	sshName = regexp.MustCompile(`^[A-Za-z0-9_.:%,@\[\]/-]+$`)
-	sshFlag = regexp.MustCompile(`(^|[,@/])-`)
+	// sshComment is what somebody noted after a value.
+	sshComment = regexp.MustCompile(`[ \t]+#.*$`)
+	sshFlag    = regexp.MustCompile(`(^|[,@/])-`)
 )
 
 // plainSSHName tells whether a host, a user or a jump over hosts means nothing else to
@@ -191,6 +198,9 @@ func plainSSHLine(line string) bool {
 		return false
 	}
 	value := strings.TrimSpace(m[2])
+	if !strings.Contains(value, `"`) {
+		value = sshComment.ReplaceAllString(value, "")
+	}
 	switch key := strings.ToLower(m[1]); {
 	case slices.Contains([]string{"hostname", "user", "hostkeyalias", "proxyjump"}, key):
 		return plainSSHName(strings.Trim(value, `"`))
@@ -207,12 +217,14 @@ func plainSSHLine(line string) bool {
 	}
 }
 
-// sshWritable tells whether ssh may write the keys of hosts that it meets into a file.
+// sshWritable tells whether ssh may write the keys of hosts that it meets into a file:
+// one that nothing else is read from. A line with a key in it would be one more setting
+// in a file with settings.
 func sshWritable(path string) bool {
 	if rest, home := strings.CutPrefix(path, "~/.ssh/"); home {
 		path = SSHHome + rest
 	}
-	return path == "none" || path == "/dev/null" || KitPlace(path)
+	return path == "none" || path == "/dev/null" || KitPlace(path) && strings.HasPrefix(filepath.Base(path), "known_hosts")
 }
 
 // sshKeywords are settings of ssh that run nothing, load nothing and write nowhere.

@@ -30,6 +30,7 @@ func TestKitOption(t *testing.T) {
 		"sftp.args=-o ControlPath=/tmp/x", "sftp.args=-R /tmp/x:/run/docker.sock", "sftp.args=-o RemoteForward=x", "sftp.args=-A", "sftp.args=-X",
 		"sftp.args=-o UserKnownHostsFile=/etc/cron.d/x", "sftp.args=-o UserKnownHostsFile=/root/.ssh/authorized_keys", `sftp.args=-o "UserKnownHostsFile=/root/.ssh/a /etc/cron.d/x"`,
 		"sftp.args=-J a,-oProxyCommand=x", "sftp.args=-J a,-F/etc/rochdale/x", "sftp.args=-l `x`", "sftp.args=-o HostName=$(x)", `sftp.args=-oProxy\Command=x`, `sftp.args=-o"ProxyCommand=x"`,
+		"sftp.args=-o UserKnownHostsFile=/root/.ssh/config", "sftp.args=-o UserKnownHostsFile=~/.ssh/config -o HostKeyAlias=include", "sftp.args=-o UserKnownHostsFile=/etc/rochdale/key",
 		`sftp.args=-oPort=1" -oProxyCommand=x"`, "sftp.args=other.example", "sftp.args=-o", "sftp.args=--", "sftp.args=-o NotKnownYet=1", `sftp.args="-o`,
 	} {
 		if appliance.KitOption(o) {
@@ -40,13 +41,13 @@ func TestKitOption(t *testing.T) {
 
 // TestKitSSHConfig: an ssh configuration that a recovery kit brings is plain settings.
 func TestKitSSHConfig(t *testing.T) {
-	const plain = "# ours\n\nHost backup.example\r\n\tHostName 192.0.2.1\n  User=rides\n\tPort 23\n\tIdentityFile ~/.ssh/id_rides\n\tProxyJump jump.example\n\nMatch host a,b user c\n  IdentitiesOnly yes\n"
+	const plain = "# ours\n\nHost backup.example\r\n\tHostName 192.0.2.1 # main\n  User=rides\t# who\n\tPort 23\n\tIdentityFile ~/.ssh/id_rides\n\tProxyJump jump.example\n\nMatch host a,b user c\n  IdentitiesOnly yes\n"
 	if line := appliance.KitSSHConfig([]byte(plain)); line != "" {
 		t.Errorf("refused for %q", line)
 	}
 	for _, line := range []string{
 		"ProxyCommand /bin/x", "  proxycommand=/bin/x", "\fProxyCommand x", "Include /tmp/x", "Match exec \"x\"", "Match host a exec x", "Match !EXEC=x", "Match \"ex\"\"ec\" x", "ProxyCommand \" none\"", "LocalCommand x",
-		"PKCS11Provider /x.so", "\"ProxyCommand\" x", "HostName $(x)", "User `x`", "ProxyJump a;b", "UserKnownHostsFile /etc/cron.d/x", "XAuthLocation /x", "IdentityAgent /x", "Host a\rProxyCommand x", "a\x00b",
+		"PKCS11Provider /x.so", "\"ProxyCommand\" x", "HostName $(x)", "User `x`", "ProxyJump a;b", "UserKnownHostsFile /etc/cron.d/x", "UserKnownHostsFile /root/.ssh/config", "HostName $(x) # main", "XAuthLocation /x", "IdentityAgent /x", "Host a\rProxyCommand x", "a\x00b",
 	} {
 		if got := appliance.KitSSHConfig([]byte(plain + line + "\n")); got == "" {
 			t.Errorf("%q is taken", line)

@@ -226,6 +226,9 @@ func (w *recovering) bringSecrets() error {
 // load puts the data in place and waits until they, the bundle and the secrets are
 // on the disk: who laid them out did not, and the row is to say that they are there.
 func (w *recovering) load(ctx context.Context, report step.Report) error {
+	if err := w.endEarlier(ctx); err != nil {
+		return err
+	}
 	place, err := w.dataPlace(ctx, w.c)
 	if err != nil {
 		return err
@@ -241,6 +244,25 @@ func (w *recovering) load(ctx context.Context, report step.Report) error {
 		return err
 	}
 	return w.files.SyncAll(w.Paths.Stack(w.request.Stack))
+}
+
+// endEarlier removes what an interrupted attempt has started on the data that are to be
+// replaced: it would go on with folders that nobody finds any more, look well, and lose
+// all that is written to it. The servers of databases stay; their files do, too.
+func (w *recovering) endEarlier(ctx context.Context) error {
+	all, err := w.Engine.List(ctx, w.request.Stack)
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		if s, known := w.c.service(x.Service); known && s.Shared {
+			continue
+		}
+		if err := w.retire(ctx, w.c, x); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // compare holds the data against what was measured when they were saved.

@@ -106,6 +106,15 @@ func (b *bench) whole(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(b.paths.Secrets("delivery"), "key")); err != nil || string(got) != "a secret" {
 		t.Errorf("the secret is %q, %v", got, err)
 	}
+	// Whoever runs on a folder that was replaced looks well, and loses all that is written.
+	for _, c := range b.engine.running("coop") {
+		for volume, was := range c.sees {
+			now, err := os.Stat(c.spec.Volumes[volume])
+			if err != nil || !os.SameFile(was, now) {
+				t.Errorf("it runs on another folder than %s: %v", c.spec.Volumes[volume], err)
+			}
+		}
+	}
 	for _, id := range []string{"recovery", "recovery.files"} {
 		if _, err := os.Lstat(b.paths.Restored("delivery", id)); err == nil {
 			t.Errorf("what was laid out in %s is still there", id)

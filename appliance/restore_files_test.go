@@ -3,6 +3,7 @@
 package appliance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -138,7 +139,10 @@ func TestRoomToMend(t *testing.T) {
 	for _, name := range []string{"same", "lost", "deep/er/lost", "changed", "behind-a-link/file", "was-a-folder"} {
 		write(t, filepath.Join(restored, "was/photos", name), mib)
 	}
-	took := StackBackup{Volumes: map[string]string{"photos": "/was/photos"}, Data: Snapshot{Bytes: 1 << 20}}
+	took := StackBackup{Volumes: map[string]string{"photos": "/was/photos"}, Database: "/databases", Data: Snapshot{Bytes: 1 << 20}}
+	if err := os.Mkdir(filepath.Join(restored, took.Database), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	var bytes int64
 	room := func() int64 {
 		n, err := mendBytes(t.Context(), restored, took, c)
@@ -218,5 +222,31 @@ func write(t *testing.T, path, text string) {
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// leftFree is a disk with so many bytes.
+type leftFree struct {
+	Space
+	bytes int64
+}
+
+func (l leftFree) Free(string) (int64, error) { return l.bytes, nil }
+
+// TestRestoreWantsRoomForWhatIsCopied, which is what was laid out, whatever the snapshot
+// says of its size.
+func TestRestoreWantsRoomForWhatIsCopied(t *testing.T) {
+	const large = 3 << 20
+	for free, want := range map[int64]string{spareDisk + large - 1<<20: "restore.no-room", spareDisk + large + 1<<20: ""} {
+		d := &Daemon{Parts: Parts{Paths: cutBox(t), Space: leftFree{bytes: free}}, files: host.NewFiles()}
+		x := &transition{Daemon: d, transitionRequest: transitionRequest{Stack: "delivery", ID: "one"}, took: StackBackup{Database: "/databases", Data: Snapshot{Bytes: 1}}}
+		dir := filepath.Join(x.restored(), x.took.Database)
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "main.db"), bytes.Repeat([]byte("x"), large), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		err := x.roomToFill(t.Context())
+		if want == "" && err != nil || want != "" && !IsProblem(err, want) {
+			t.Errorf("with %d bytes: %v", free, err)
+		}
 	}
 }

@@ -43,9 +43,9 @@ func (d *Daemon) wantRoom(id, stack, folder string, bytes int64) error {
 	return err
 }
 
-// loadBytes is what loading the databases of a snapshot takes on the disk, in bytes, and
-// what the running stack has if that is more: what a snapshot says of its size is not
-// all that is believed.
+// loadBytes is what loading the databases of a snapshot is to take on the disk, in bytes,
+// before anything of it is laid out, and what the running stack has if that is more: what
+// a snapshot says of its size is not all that is believed.
 func (d *Daemon) loadBytes(ctx context.Context, stack string, took StackBackup) int64 {
 	return max(took.Data.Bytes, d.liveBytes(ctx, stack))
 }
@@ -78,7 +78,25 @@ func (t *transition) roomToFill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.wantRoom("restore.no-room", t.Stack, dataDir(t.Paths, t.Stack), t.loadBytes(ctx, t.Stack, t.took)+files)
+	laid, err := t.laidBytes(ctx)
+	if err != nil {
+		return err
+	}
+	return t.wantRoom("restore.no-room", t.Stack, dataDir(t.Paths, t.Stack), max(t.took.Data.Bytes, laid)+files)
+}
+
+// laidBytes is what the databases that are laid out take on the disk, in bytes: a snapshot
+// may say less of its size. How large the live ones became says nothing of them.
+func (t *transition) laidBytes(ctx context.Context) (n int64, err error) {
+	dir, err := inside(t.restored(), t.took.Database)
+	if err != nil {
+		return 0, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return 0, err
+	}
+	return folderBytes(ctx, root, "."), root.Close()
 }
 
 // mendBytes is what mending the shared volumes of a crew that are in use takes on the

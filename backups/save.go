@@ -128,7 +128,7 @@ func (r Repository) incomplete(o output) *Problem {
 const (
 	// markWait is how long is waited for the lock to mark a snapshot: somebody else's
 	// backup may hold it, and nothing else tells that the snapshot does not count.
-	markWait = time.Hour
+	markWait = 10 * time.Minute
 	// markAnyway is for marking it after this program was told to end.
 	markAnyway = 30 * time.Second
 )

@@ -190,7 +190,7 @@ func (d Deps) whole(program string) bool {
 // earlier time or for a rollback, stays.
 func (s Self) settle(program string) error {
 	if s.whole(program) {
-		return nil
+		return s.Discard() // it is the same
 	}
 	if _, err := os.Stat(s.binary(incoming)); err != nil {
 		return appliance.Problem("self.damaged", err, "version", buildOf(program).Version)

@@ -93,6 +93,13 @@ func TestBring(t *testing.T) {
 				if err != nil || b.Program != "1.1.0-"+digest[:shortDigest] || s.settle(b.Program) != nil || !s.whole(b.Program) {
 					t.Errorf("it was brought as %+v, %v", b, err)
 				}
+				// Once more: it is there, and leaves nothing of 80 MB behind.
+				if _, err := s.takeIn(test.file); err != nil || s.settle(b.Program) != nil {
+					t.Error(err)
+				}
+				if _, err := os.Stat(s.versions(incoming)); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("what is there already lies beside it once more: %v", err)
+				}
 				return
 			}
 			if !appliance.IsProblem(err, test.want) || appliance.ExitCode(err) != test.code {

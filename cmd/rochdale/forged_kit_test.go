@@ -90,6 +90,14 @@ func TestKitByHand(t *testing.T) {
 	if err != nil || len(l.Files) != 2 || len(b.left) != 4 || l.Configuration != recoverConfig {
 		t.Errorf("%v, %d files, left out %v", err, len(l.Files), b.left)
 	}
+	// What stands here holds also where the kit's own is plain: else one would be in the
+	// way of the other for ever.
+	r.Options, r.Env = nil, map[string]string{"AWS_REGION": "x"}
+	r.Files = map[string][]byte{appliance.SSHConfig: []byte("Port 23\n"), "/root/.ssh/id_rides": []byte("key")}
+	b = &kitBounds{here: a.byHand}
+	if l, err = b.legacyOf(kit.Kit{Configuration: recoverConfig, Repositories: []kit.Repository{r}}, "age1x"); err != nil || len(l.Files) != 3 || len(b.left) != 2 {
+		t.Errorf("%v, %d files, left out %v", err, len(l.Files), b.left)
+	}
 	r.Files["/etc/hosts"] = nil // it is there, and nothing for ssh to log in with
 	if _, err := b.legacyOf(kit.Kit{Repositories: []kit.Repository{r}}, "age1x"); problemID(err) != "cli.recover.kit-foreign" {
 		t.Error(err)

@@ -80,6 +80,8 @@ func (b *kitBounds) addFiles(r kit.Repository, files map[string][]byte) error {
 	for _, path := range sortedKeys(r.Files) {
 		line := kitLine(path, r.Files[path])
 		switch {
+		case path == appliance.SSHConfig && b.here(path):
+			b.leave(r.Name, path) // written by hand, as it was asked for, maybe
 		case filepath.Clean(path) == path && appliance.KitPlace(path) && line == "":
 			files[path] = r.Files[path]
 		case filepath.Clean(path) == path && appliance.KitPlace(path):
@@ -98,6 +100,10 @@ func (b *kitBounds) addFiles(r kit.Repository, files map[string][]byte) error {
 // addEnv adds the credentials of the other side.
 func (b *kitBounds) addEnv(r kit.Repository, files map[string][]byte) error {
 	path := appliance.Paths{}.RepositoryEnv(r.Name)
+	if len(r.Env) > 0 && b.here(path) {
+		b.leave(r.Name, path)
+		return nil
+	}
 	var env strings.Builder
 	for _, name := range sortedKeys(r.Env) {
 		if !appliance.KitVariable(name) {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -309,15 +310,22 @@ func pagesIn(text string) []string {
 	return pages
 }
 
-// codeLine is a line of a printed page, "    1.  ABCDE-FGHJK", maybe with a slip in it.
-var codeLine = regexp.MustCompile(`^\s*([1-9])\.\s+([0-9A-Za-z]{3,7}-[0-9A-Za-z]{3,7})\s*$`)
+// codeLine is a line of a printed page, "    1.  ABCDE-FGHJK", maybe with a slip in it;
+// numberedLine may be one, typed without the dash.
+var (
+	codeLine     = regexp.MustCompile(`^\s*([1-9])\.\s+([0-9A-Za-z]{3,7}-[0-9A-Za-z]{3,7})\s*$`)
+	numberedLine = regexp.MustCompile(`^\s*([1-9])\.\s+(\S.*?)\s*$`)
+)
 
 // printedPages finds the codes of pages; each page begins with a first line.
 func printedPages(text string) (pages []string) {
 	for line := range strings.Lines(text) {
 		m := codeLine.FindStringSubmatch(line)
+		if m == nil {
+			m = numberedLine.FindStringSubmatch(line)
+		}
 		switch {
-		case m == nil:
+		case m == nil || !isCode(m):
 		case m[1] == "1" || len(pages) == 0:
 			pages = append(pages, m[2])
 		default:
@@ -325,6 +333,12 @@ func printedPages(text string) (pages []string) {
 		}
 	}
 	return pages
+}
+
+// isCode tells whether what follows a number is a code, or looks like one.
+func isCode(m []string) bool {
+	number, err := strconv.Atoi(m[1])
+	return err == nil && (codeLine.MatchString(m[0]) || kit.ReadLine(number, m[2]) == nil)
 }
 
 // linesOfPage is how many lines a printed page has.

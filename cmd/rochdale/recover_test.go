@@ -130,6 +130,11 @@ func TestPagesInOneFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Typed: without dashes, in small letters, with the numbers.
+	typed := strings.ToLower(strings.ReplaceAll(both.String(), "-", ""))
+	if got := printedPages(typed); len(got) != 2 || strings.Count(got[0], "\n") != linesOfPage-1 {
+		t.Errorf("typed: %q", got)
+	}
 	if l, err := a.legacy(t.Context(), recoverOptions{kit: file, pages: []string{whole}}); err != nil || l.Serial != 4 {
 		t.Errorf("%+v, %v", l, err)
 	}
