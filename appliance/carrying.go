@@ -21,10 +21,10 @@ import (
 
 // carrying is what is on its way to repositories, and the stages that it is read from.
 type carrying struct {
-	mu      sync.Mutex
-	stages  map[string]int // how many read from it, by folder
-	loads   map[loadKey]*load
-	claimed map[string]*load // what has a repository for itself, by repository
+	mu       sync.Mutex
+	stages   map[string]int // how many read from it, by folder
+	loads    map[loadKey]*load
+	reserved map[string]*load // what has a repository for itself, by repository
 }
 
 type loadKey struct {
@@ -46,7 +46,7 @@ type load struct {
 }
 
 func newCarrying() *carrying {
-	return &carrying{stages: map[string]int{}, loads: map[loadKey]*load{}, claimed: map[string]*load{}}
+	return &carrying{stages: map[string]int{}, loads: map[loadKey]*load{}, reserved: map[string]*load{}}
 }
 
 // maxStages is how many snapshots of a kind may be laid out at the same time: one for
@@ -89,7 +89,7 @@ func (c *carrying) begin(key loadKey, stage string, stop context.CancelCauseFunc
 		l.leftOut = true
 		return l, false
 	}
-	if l = c.claimed[key.repository]; l != nil {
+	if l = c.reserved[key.repository]; l != nil {
 		return l, false
 	}
 	c.stages[stage]++
@@ -127,20 +127,20 @@ func (c *carrying) busy(repository string) bool {
 	return false
 }
 
-// claim keeps new snapshots from a repository until release, for a plan that needs it for
+// reserve keeps new snapshots from a repository until release, for a plan that needs it for
 // itself, and waits for a dump that is on its way there. Without that, a place that takes
 // a dump for most of the time until the next one would never be checked or pruned: at the
 // one moment when the night looks there is hardly ever none. A whole snapshot may take a
 // day, and is not waited for; nor is a dump beyond its own limit. Then ok is false.
-func (c *carrying) claim(ctx context.Context, repository, plan string) (release func(), ok bool) {
+func (c *carrying) reserve(ctx context.Context, repository, plan string) (release func(), ok bool) {
 	c.mu.Lock()
-	c.claimed[repository] = &load{upkeep: plan, began: time.Now()}
+	c.reserved[repository] = &load{upkeep: plan, began: time.Now()}
 	full, dump := c.loads[loadKey{repository, BackupFull}], c.loads[loadKey{repository, BackupDump}]
 	c.mu.Unlock()
 	release = func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		delete(c.claimed, repository)
+		delete(c.reserved, repository)
 	}
 	if full == nil && (dump == nil || dump.awaited(ctx, dumpLimit)) {
 		return release, true

@@ -5,8 +5,12 @@ package appliance
 import "context"
 
 // dumpIfChanged saves the databases when one of them changed. A box that has no
-// whole snapshot yet gets one first.
+// whole snapshot yet gets one first. While the box is being recovered none is made: the
+// next quarter comes soon.
 func (d *Daemon) dumpIfChanged(ctx context.Context) error {
+	if d.recovering() {
+		return nil
+	}
 	whole, err := d.savedWhole(ctx)
 	if err != nil {
 		return err

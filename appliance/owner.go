@@ -116,10 +116,13 @@ func keepsNoFiles(err error) bool {
 	return errors.As(err, &p) && p.ID == "kit.shelf-none"
 }
 
+// recovering tells whether a recovery of this machine has not ended.
+func (d *Daemon) recovering() bool { return isFile(d.Paths.RescueKit()) }
+
 // mayWrite wants the repository to be this machine's before something is written
 // to it. One that is nobody's is taken; so is one of an earlier epoch.
 func (d *Daemon) mayWrite(ctx context.Context, r backups.Repository) error {
-	if isFile(d.Paths.RescueKit()) {
+	if d.recovering() {
 		// A snapshot of what is half there would be the newest one.
 		return Problem("backup.recovering", nil, "repository", r.Name)
 	}

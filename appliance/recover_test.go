@@ -251,6 +251,42 @@ func TestNothingIsSavedWhileRecovering(t *testing.T) {
 	})
 }
 
+// TestScheduleWaitsForTheRecovery: work on repositories that comes due while a machine is
+// being recovered does not begin, or its status would tell of work that failed.
+func TestScheduleWaitsForTheRecovery(t *testing.T) {
+	lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
+		d := b.boot()
+		if err := recoverNow(d, p); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.MkdirAll(b.paths.Rescue(), 0o700), os.WriteFile(b.paths.RescueKit(), []byte("{}"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		runs := func() (all []appliance.BackupRun) {
+			for _, kind := range []appliance.BackupKind{appliance.BackupFull, appliance.BackupDump, appliance.BackupCheck, appliance.BackupPrune, appliance.BackupDrill} {
+				some, err := b.store.Runs(t.Context(), "", kind, appliance.KeptRuns)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, some...)
+			}
+			return all
+		}
+		before := len(runs())
+		time.Sleep(5 * time.Hour)
+		if now := runs(); len(now) != before {
+			t.Errorf("%d runs more: %+v", len(now)-before, now)
+		}
+		if err := os.Remove(b.paths.RescueKit()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if len(runs()) == before {
+			t.Error("nothing is done when it has ended")
+		}
+	})
+}
+
 // TestRescueOfTheBox: configuration and memory, and nothing of the stacks.
 func TestRescueOfTheBox(t *testing.T) {
 	lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {

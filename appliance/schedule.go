@@ -36,29 +36,33 @@ type task struct {
 // together, after the machine was off, take turns in this order.
 func (d *Daemon) tasks() []task {
 	upkeep := func(kind BackupKind) func(context.Context) error {
-		return func(ctx context.Context) error { return d.upkeepInTime(ctx, kind) }
+		return d.whenWhole(func(ctx context.Context) error { return d.upkeepInTime(ctx, kind) })
 	}
+	full := func(ctx context.Context) error { return d.backupInTime(ctx, BackupFull) }
 	return []task{
 		{Name: "prune", When: "17 3 * * *", Spread: time.Hour, Do: func(ctx context.Context) error {
 			_, err := d.prune(ctx)
 			return err
 		}},
 		{Name: "backup-dump", When: "*/15 * * * *", Spread: 10 * time.Minute, Do: d.dumpIfChanged},
-		{Name: "backup-full", When: "10 0 * * *", Spread: time.Hour, Turns: true, Soon: d.fullSoon, Do: d.fullWhenWhole},
-		{Name: "backup-drill", When: "10 2 * * *", Spread: 30 * time.Minute, Turns: true, Do: d.drillHere},
+		{Name: "backup-full", When: "10 0 * * *", Spread: time.Hour, Turns: true, Soon: d.fullSoon, Do: d.whenWhole(full)},
+		{Name: "backup-drill", When: "10 2 * * *", Spread: 30 * time.Minute, Turns: true, Do: d.whenWhole(d.drillHere)},
 		{Name: "backup-check", When: "40 4 * * *", Spread: time.Hour, Turns: true, Do: upkeep(BackupCheck)},
 		{Name: "backup-prune", When: "10 7 * * *", Spread: time.Hour, Turns: true, Do: upkeep(BackupPrune)},
-		{Name: "backup-drill-offsite", When: "40 5 3 * *", Spread: time.Hour, Turns: true, Do: d.drillOffsite},
+		{Name: "backup-drill-offsite", When: "40 5 3 * *", Spread: time.Hour, Turns: true, Do: d.whenWhole(d.drillOffsite)},
 	}
 }
 
-// fullWhenWhole saves everything. While the box is being recovered nothing may be
-// saved yet: that is waited for like a job.
-func (d *Daemon) fullWhenWhole(ctx context.Context) error {
-	if isFile(d.Paths.RescueKit()) {
-		return Problem("daemon.busy", nil, "stack", exclusiveLane, "plan", "stack-recover").WithCode(ExitLocked)
+// whenWhole puts off work on repositories while the box is being recovered, when nothing
+// may be written to them yet. That is waited for like a job: work that began would be
+// refused, and be told of as work that failed.
+func (d *Daemon) whenWhole(do func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if d.recovering() {
+			return Problem("daemon.busy", nil, "stack", exclusiveLane, "plan", "stack-recover").WithCode(ExitLocked)
+		}
+		return do(ctx)
 	}
-	return d.backupInTime(ctx, BackupFull)
 }
 
 // schedule runs tasks when they are due, each by itself: a long one holds up no

@@ -20,7 +20,7 @@ type Taken struct {
 // TakeBack makes this machine the owner of its repositories again, after another one was
 // recovered from them, as a trial say. The other one then writes there no more.
 func (d *Daemon) TakeBack(ctx context.Context, watch func(step.Event)) (Taken, error) {
-	if isFile(d.Paths.RescueKit()) {
+	if d.recovering() {
 		return Taken{}, Problem(Recovering, nil)
 	}
 	var w *takingBack

@@ -55,29 +55,27 @@ func (w *tending) operation() operation {
 		}}}
 	}
 	return operation{request: w.upkeepRequest, plan: step.Plan{Name: "backup-check", Key: exclusiveLane, Steps: []step.Step{
-		{ID: "check", Do: w.each("backup-check", func(ctx context.Context, r backups.Repository, _ step.Report) error {
-			return w.checkRepository(ctx, r)
-		}), Estimate: 30 * time.Second},
+		{ID: "check", Do: w.each("backup-check", w.checkRepository), Estimate: 30 * time.Second},
 	}}}
 }
 
 // each does something to every repository; what fails with one is no reason to
 // leave out the others. The box's own is the first. One that a dump is on its way to is
 // waited for, and one that takes a whole snapshot comes another night.
-func (w *tending) each(plan string, do func(context.Context, backups.Repository, step.Report) error) func(context.Context, step.Report) error {
+func (w *tending) each(plan string, do func(context.Context, backups.Repository) error) func(context.Context, step.Report) error {
 	return func(ctx context.Context, report step.Report) (err error) {
 		w.busy = nil
 		for _, r := range w.repositories() {
 			if w.carrying.busy(r.Name) {
 				report(r.Name + ": ...")
 			}
-			release, ok := w.carrying.claim(ctx, r.Name, plan)
+			release, ok := w.carrying.reserve(ctx, r.Name, plan)
 			switch {
 			case ctx.Err() != nil:
 				err = errors.Join(err, context.Cause(ctx))
 			case ok:
 				report(r.Name)
-				err = errors.Join(err, do(ctx, r, report))
+				err = errors.Join(err, do(ctx, r))
 			default:
 				w.busy = append(w.busy, r.Name)
 			}
@@ -182,7 +180,7 @@ func retention(kind BackupKind) backups.Retention {
 // pruneRepository forgets what is too old, unless a failed check is open: what is
 // broken may be needed to heal the rest. Where the box may only add, that is for
 // whoever runs the place. The bytes of an upload that was cut off stay for the next one.
-func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository, report step.Report) error {
+func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) error {
 	if r.AppendOnly {
 		return nil
 	}
@@ -217,7 +215,6 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository, repo
 			return err
 		}
 		if cutOff {
-			report(r.Name + ": its room is given back when a whole backup to it has ended")
 			return nil
 		}
 		return d.Vault.Prune(ctx, r)

@@ -35,7 +35,7 @@ func (b box) Apply(ctx context.Context, stack, bundle string, report func(string
 	if err != nil {
 		return err
 	}
-	return afterSame(ctx, b.client, "stack-start", report, func() error {
+	return afterEarlierRun(ctx, b.client, "stack-start", report, func() error {
 		_, err := b.client.Apply(ctx, appliance.ApplyRequest{Stack: stack, Digest: digest}, notes(report))
 		return err
 	})

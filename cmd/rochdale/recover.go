@@ -310,35 +310,37 @@ func pagesIn(text string) []string {
 	return pages
 }
 
-// codeLine is a line of a printed page, "    1.  ABCDE-FGHJK", maybe with a slip in it;
-// numberedLine may be one, typed without the dash.
 var (
-	codeLine     = regexp.MustCompile(`^\s*([1-9])\.\s+([0-9A-Za-z]{3,7}-[0-9A-Za-z]{3,7})\s*$`)
+	// numberedLine is what a line of a printed page looks like: "    1.  ABCDE-FGHJK".
 	numberedLine = regexp.MustCompile(`^\s*([1-9])\.\s+(\S.*?)\s*$`)
+	// codeForm is that of a code, maybe with a slip in it.
+	codeForm = regexp.MustCompile(`^[0-9A-Za-z]{3,7}-[0-9A-Za-z]{3,7}$`)
 )
 
 // printedPages finds the codes of pages; each page begins with a first line.
 func printedPages(text string) (pages []string) {
 	for line := range strings.Lines(text) {
-		m := codeLine.FindStringSubmatch(line)
-		if m == nil {
-			m = numberedLine.FindStringSubmatch(line)
-		}
+		number, code, ok := numberedCode(line)
 		switch {
-		case m == nil || !isCode(m):
-		case m[1] == "1" || len(pages) == 0:
-			pages = append(pages, m[2])
+		case !ok:
+		case number == 1 || len(pages) == 0:
+			pages = append(pages, code)
 		default:
-			pages[len(pages)-1] += "\n" + m[2]
+			pages[len(pages)-1] += "\n" + code
 		}
 	}
 	return pages
 }
 
-// isCode tells whether what follows a number is a code, or looks like one.
-func isCode(m []string) bool {
+// numberedCode gives the code in a numbered line. One that was typed without the dash is
+// known by checking itself; other lines of a printed page are numbered, too.
+func numberedCode(line string) (number int, code string, ok bool) {
+	m := numberedLine.FindStringSubmatch(line)
+	if m == nil {
+		return 0, "", false
+	}
 	number, err := strconv.Atoi(m[1])
-	return err == nil && (codeLine.MatchString(m[0]) || kit.ReadLine(number, m[2]) == nil)
+	return number, m[2], err == nil && (codeForm.MatchString(m[2]) || kit.ReadLine(number, m[2]) == nil)
 }
 
 // linesOfPage is how many lines a printed page has.

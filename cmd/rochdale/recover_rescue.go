@@ -87,7 +87,7 @@ func (r rescuer) TakeOver(ctx context.Context, epoch int64) (missed []string, er
 // Recover implements [installer.Rescue].
 func (r rescuer) Recover(ctx context.Context, stack string, p appliance.RescuePoint, report func(string)) error {
 	c := api.NewClient(r.a.paths.DaemonSocket())
-	return afterSame(ctx, c, "stack-recover", report, func() error {
+	return afterEarlierRun(ctx, c, "stack-recover", report, func() error {
 		_, err := c.Recover(ctx, appliance.RecoverRequest{Stack: stack, RescuePoint: p}, notes(report))
 		return err
 	})

@@ -16,11 +16,11 @@ import (
 // does not list: one that is just about to end, or to be begun.
 const unseenLimit = 30
 
-// afterSame gives the daemon an order about a stack. When the daemon goes on by itself
+// afterEarlierRun gives the daemon an order about a stack. When the daemon goes on by itself
 // with the same plan, which an interrupted run of ours had asked for, that is followed
 // to its end first, however long it takes, and then the order is given again: what is
 // done answers for itself, and what failed is tried once more.
-func afterSame(ctx context.Context, c *api.Client, plan string, report func(string), order func() error) error {
+func afterEarlierRun(ctx context.Context, c *api.Client, plan string, report func(string), order func() error) error {
 	for unseen := 0; ; {
 		err := order()
 		var busy *appliance.Error
