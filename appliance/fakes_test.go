@@ -170,6 +170,16 @@ func (e *engineTwin) Start(ctx context.Context, s appliance.ContainerSpec) (appl
 	return c.Container, nil
 }
 
+// becomes makes a running container one of another release, at once: the daemon looks
+// when it likes.
+func (e *engineTwin) becomes(id, service, digest string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := e.containers[id]
+	c.spec.Service.Name, c.spec.Digest, c.spec.Suffix = service, digest, "oldone"
+	c.Service, c.Digest, c.Name = service, digest, "rochdale-"+c.Stack+"-"+service+"-oldone"
+}
+
 // besides names a running container that serves all generations from the same folder.
 func (e *engineTwin) besides(c *twinContainer) string {
 	for _, x := range e.containers {

@@ -125,15 +125,8 @@ func TestNeverTwoServers(t *testing.T) {
 				b.up()
 				defer func() { b.stop() }()
 				db := b.engine.running("cache")[0]
-				other := db.spec
-				other.Service.Name, other.Digest, other.Suffix = name, "sha256:old", "oldone"
-				if err := b.engine.Remove(t.Context(), db.ID); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := b.engine.Start(t.Context(), other); err != nil {
-					t.Fatal(err)
-				}
 				before := len(b.engine.said())
+				b.engine.becomes(db.ID, name, "sha256:old")
 				b.d.Wake()
 				time.Sleep(time.Minute)
 				said := slices.DeleteFunc(b.engine.said()[before:], func(line string) bool { return !strings.Contains(line, name) && !strings.Contains(line, "cache") })
