@@ -137,7 +137,7 @@ func (w *drill) fetchFrom(ctx context.Context, r backups.Repository) error {
 	}
 	w.made = s.Made
 	into := filepath.Join(w.Paths.Stack(w.name()), "restored")
-	if w.took, err = w.layOut(ctx, r, layout{Snapshot: s.Snapshot, Files: s.Files, Stack: w.Stack, Into: into}); err != nil {
+	if w.took, err = w.layOut(ctx, r, layout{Snapshot: s.Snapshot, Files: s.Files, Stack: w.Stack, Into: into, NoRoom: noRestoreRoom}); err != nil {
 		return err
 	}
 	return w.wantRoom("drill.no-room", w.Stack, into, w.loadBytes(ctx, w.Stack, w.took))

@@ -19,6 +19,7 @@ type layout struct {
 	Files    string // of the plain files; may be the same, or empty for none
 	Stack    string
 	Into     string
+	NoRoom   string // the problem that the disk has no room for it
 }
 
 // laidOutFiles ends the name of the folder beside [layout.Into] in which the

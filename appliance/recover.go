@@ -135,7 +135,7 @@ func (w *recovering) fetch(ctx context.Context, _ step.Report) error {
 	if err != nil {
 		return err
 	}
-	into := layout{Snapshot: w.from.Snapshot, Files: w.from.Files, Stack: w.request.Stack, Into: w.restored()}
+	into := layout{Snapshot: w.from.Snapshot, Files: w.from.Files, Stack: w.request.Stack, Into: w.restored(), NoRoom: noRecoveryRoom}
 	if w.took, err = w.layOut(ctx, r, into); err != nil {
 		return err
 	}
@@ -240,10 +240,23 @@ func (w *recovering) load(ctx context.Context, report step.Report) error {
 	if err != nil {
 		return err
 	}
+	if err := w.roomToLoad(ctx); err != nil {
+		return err
+	}
 	if err := w.Data.Load(ctx, from, place); err != nil {
 		return err
 	}
 	return w.files.SyncAll(w.Paths.Stack(w.request.Stack))
+}
+
+// roomToLoad wants room for the databases, which are copied out of what is laid out.
+func (w *recovering) roomToLoad(ctx context.Context) error {
+	laid, err := laidBytes(ctx, w.restored(), w.took)
+	if err != nil {
+		return err
+	}
+	stack := w.request.Stack
+	return w.wantRoom(noRecoveryRoom, stack, dataDir(w.Paths, stack), max(w.took.Data.Bytes, laid))
 }
 
 // endEarlier removes what an interrupted attempt has started on the data that are to be

@@ -213,7 +213,9 @@ func TestRecoverThatFails(t *testing.T) {
 		"never healthy": {want: "engine.ended", spoil: func(b *bench) {
 			b.engine.sick = func(appliance.ContainerSpec) error { return appliance.Problem("engine.ended", nil) }
 		}},
-		"unreachable": {want: "backups.unreachable", spoil: func(b *bench) { b.vault.fail("offsite", &backups.Problem{ID: "backups.unreachable"}) }},
+		"unreachable":        {want: "backups.unreachable", spoil: func(b *bench) { b.vault.fail("offsite", &backups.Problem{ID: "backups.unreachable"}) }},
+		"no room":            {want: "recover.no-room", spoil: func(b *bench) { b.space.free = 1 << 20 }},
+		"no room to load it": {want: "recover.no-room", spoil: func(b *bench) { b.space.free = 256<<20 + 5 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lost(t, func(t *testing.T, b *bench, p appliance.RescuePoint) {
@@ -226,6 +228,7 @@ func TestRecoverThatFails(t *testing.T) {
 					t.Error("something runs", err)
 				}
 				b.spoil(func(b *bench) { b.engine.sick = nil })
+				b.space.free = 1 << 40
 				b.vault.fail("offsite", nil)
 				b.data.set(2, map[string]int64{"orders": 12})
 				if err := recoverNow(d, p); err != nil {

@@ -182,7 +182,7 @@ func (t *transition) fetch(ctx context.Context, _ step.Report) error {
 	if err != nil {
 		return err
 	}
-	t.took, err = t.layOut(ctx, r, layout{Snapshot: t.Snapshot, Files: t.Files, Stack: t.Stack, Into: t.restored()})
+	t.took, err = t.layOut(ctx, r, layout{Snapshot: t.Snapshot, Files: t.Files, Stack: t.Stack, Into: t.restored(), NoRoom: noRestoreRoom})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,12 @@ import (
 	"rochdale/backups"
 )
 
+// noRestoreRoom is the problem of a machine that runs, noRecoveryRoom that of a new one.
+const (
+	noRestoreRoom  = "restore.no-room"
+	noRecoveryRoom = "recover.no-room"
+)
+
 // roomFor wants room for all that the snapshots have: what belongs to one stack is
 // known only when it is there.
 func (d *Daemon) roomFor(ctx context.Context, r backups.Repository, l layout) error {
@@ -29,7 +35,7 @@ func (d *Daemon) roomFor(ctx context.Context, r backups.Repository, l layout) er
 			need += s.Bytes
 		}
 	}
-	return d.wantRoom("restore.no-room", l.Stack, l.Into, need)
+	return d.wantRoom(l.NoRoom, l.Stack, l.Into, need)
 }
 
 // wantRoom wants room for so many bytes on the disk of a folder, and the spare. id is
@@ -78,17 +84,17 @@ func (t *transition) roomToFill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	laid, err := t.laidBytes(ctx)
+	laid, err := laidBytes(ctx, t.restored(), t.took)
 	if err != nil {
 		return err
 	}
-	return t.wantRoom("restore.no-room", t.Stack, dataDir(t.Paths, t.Stack), max(t.took.Data.Bytes, laid)+files)
+	return t.wantRoom(noRestoreRoom, t.Stack, dataDir(t.Paths, t.Stack), max(t.took.Data.Bytes, laid)+files)
 }
 
 // laidBytes is what the databases that are laid out take on the disk, in bytes: a snapshot
 // may say less of its size. How large the live ones became says nothing of them.
-func (t *transition) laidBytes(ctx context.Context) (n int64, err error) {
-	dir, err := inside(t.restored(), t.took.Database)
+func laidBytes(ctx context.Context, restored string, took StackBackup) (n int64, err error) {
+	dir, err := inside(restored, took.Database)
 	if err != nil {
 		return 0, err
 	}
