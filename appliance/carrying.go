@@ -219,7 +219,7 @@ func (d *Daemon) carry(r backups.Repository, s staged) (l *load, fresh bool) {
 		l.run, l.err = d.ran(d.base, r.Name, s.manifest.Kind, func(run *BackupRun) error { //nolint:contextcheck // that it was stopped is kept, too
 			err := d.saveInto(ctx, r, s, run)
 			var why *Error
-			if err != nil && errors.As(context.Cause(ctx), &why) {
+			if err != nil && errors.As(context.Cause(ctx), &why) && !refusedBy(err, "backups.not-set-aside") {
 				return why
 			}
 			return err

@@ -137,6 +137,9 @@ func (d *Daemon) saveSparing(ctx context.Context, r backups.Repository, b backup
 		}
 	}()
 	saved, err := d.Vault.Backup(watched, r, b)
+	if refusedBy(err, "backups.not-set-aside") {
+		return saved, err // there is something to do about the snapshot, whatever ended the backup
+	}
 	if why := context.Cause(watched); err != nil && IsProblem(why, "backup.no-spare") && ctx.Err() == nil {
 		return backups.Saved{}, errors.Join(why, d.giveBack(ctx, r, b.Force))
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rochdale/appliance"
+	"rochdale/backups"
 )
 
 // TestBackupSparesTheDisk: one that takes the disk from the stacks is ended, what it
@@ -22,6 +23,42 @@ func TestBackupSparesTheDisk(t *testing.T) {
 		if !slices.Contains(heard, "prune box") || b.vault.count("box") != 0 || b.vault.count("offsite") != 1 {
 			t.Error(heard)
 		}
+	})
+}
+
+// TestSnapshotThatPassesForGood is told of, whatever ended the backup that made it: a
+// person can do something about it, and nothing else tells.
+func TestSnapshotThatPassesForGood(t *testing.T) {
+	left := &backups.Problem{ID: "backups.not-set-aside", Args: map[string]string{"repository": "box", "snapshot": "12345678", "command": "restic"}}
+	t.Run("for the sake of the disk", func(t *testing.T) {
+		saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+			b.vault.stopped = left
+			b.fillsTheDisk()
+			if err := backup(d, appliance.BackupFull); !appliance.IsProblem(err, "backups.not-set-aside") {
+				t.Error(err)
+			}
+		})
+	})
+	t.Run("to give way", func(t *testing.T) {
+		saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+			if err := backup(d, appliance.BackupFull); err != nil {
+				t.Fatal(err)
+			}
+			b.vault.stopped = left
+			b.hangs("offsite")
+			stillOnItsWay(t, backup(d, appliance.BackupDump))
+			b.space.now = func() int64 {
+				if len(b.stages()) > 1 {
+					return 1 << 20
+				}
+				return 1 << 40
+			}
+			stillOnItsWay(t, backup(d, appliance.BackupDump))
+			runs, err := b.store.Runs(t.Context(), "offsite", appliance.BackupDump, 9)
+			if err != nil || !slices.ContainsFunc(runs, func(r appliance.BackupRun) bool { return r.Error != nil && r.Error.ID == "backups.not-set-aside" }) {
+				t.Errorf("%+v, %v", runs, err)
+			}
+		})
 	})
 }
 

@@ -3,6 +3,7 @@
 package appliance_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ type vaultTwin struct {
 	down    map[string]error          // by repository
 	takes   time.Duration             // for a backup
 	lays    time.Duration             // for a restore
+	stopped error // what a backup gives that is ended, if not why
 	slowFor string                    // the only repository that takes long; empty: each
 	asked   map[string]time.Duration  // how long a repository takes to say whether it is there
 	downFor string                    // what alone fails; empty: everything
@@ -172,7 +174,7 @@ func (v *vaultTwin) Backup(ctx context.Context, r backups.Repository, b backups.
 	}
 	select {
 	case <-ctx.Done():
-		return backups.Saved{}, context.Cause(ctx)
+		return backups.Saved{}, cmp.Or(v.stopped, context.Cause(ctx))
 	case <-time.After(v.lasts(r.Name)):
 	}
 	s := twinSnapshot{files: map[string][]byte{}}

@@ -3,11 +3,13 @@
 package backups_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"rochdale/backups"
@@ -115,6 +117,74 @@ func TestIncompleteStaysAside(t *testing.T) {
 	if err != nil || f.Kept != 2 || len(f.Removed) > 0 || len(files(t, here, "snapshots")) != 3 {
 		t.Errorf("forgot %+v, %v", f, err)
 	}
+}
+
+// TestForgedIncomplete: a snapshot that only names another one's id is not its copy, or
+// whoever may add to a repository could have good ones forgotten.
+func TestForgedIncomplete(t *testing.T) {
+	t.Parallel()
+	d, r := ground(t)
+	b := wholeBackup()
+	list, err := d.Snapshots(t.Context(), r, b.Tags...)
+	if err != nil || len(list) != 2 {
+		t.Fatal(list, err)
+	}
+	d.Machine = forged{d.Machine, list[0].ID}
+	if now, err := d.Snapshots(t.Context(), r, b.Tags...); err != nil || len(now) != 2 {
+		t.Errorf("%v, %v", now, err)
+	}
+	if _, err := d.Forget(t.Context(), r, backups.Retention{Last: 2}, b.Tags...); err != nil || len(files(t, r, "snapshots")) != 2 {
+		t.Errorf("%v, %v", files(t, r, "snapshots"), err)
+	}
+}
+
+// forged is a machine on which a list has one snapshot more, which says that it is the
+// incomplete copy of another one.
+type forged struct {
+	backups.Machine
+	original string
+}
+
+// Restic implements [backups.Machine].
+func (m forged) Restic(ctx context.Context, c backups.Call) (backups.Ended, error) {
+	e, err := m.Machine.Restic(ctx, c)
+	if rest, ok := bytes.CutPrefix(bytes.TrimSpace(e.Stdout), []byte("[{")); ok && slices.Contains(c.Args, "snapshots") {
+		more := `[{"id":"` + strings.Repeat("f", 64) + `","time":"2026-11-01T00:00:00Z","tags":["incomplete"],"original":"` + m.original + `"},{`
+		e.Stdout = append([]byte(more), rest...)
+	}
+	return e, err
+}
+
+// TestIncompleteWhileEnding: a call that is to end when restic just ended by itself has no
+// code. What was printed says that sources could not be read, and the snapshot is set aside.
+func TestIncompleteWhileEnding(t *testing.T) {
+	t.Parallel()
+	d, r := ground(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	d.Machine = endsLate{d.Machine, cancel}
+	b := wholeBackup()
+	b.Paths = append(b.Paths, "/no/such/place")
+	_, err := d.Backup(ctx, r, b)
+	wants(t, err, "backups.incomplete")
+	if list, err := d.Snapshots(t.Context(), r, b.Tags...); err != nil || len(list) != 2 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// endsLate is a machine that is told to end when a backup has just ended.
+type endsLate struct {
+	backups.Machine
+	end context.CancelFunc
+}
+
+// Restic implements [backups.Machine].
+func (m endsLate) Restic(ctx context.Context, c backups.Call) (backups.Ended, error) {
+	e, err := m.Machine.Restic(ctx, c)
+	if slices.Contains(c.Args, "backup") {
+		m.end()
+		e.Code, err = 0, context.Canceled
+	}
+	return e, err
 }
 
 // TestIncompleteThatCanNotBeMarked passes for a good one, and that is told before

@@ -17,6 +17,7 @@ import (
 type listed struct {
 	ID       string    `json:"id"`
 	Time     time.Time `json:"time"`
+	Tree     string    `json:"tree"`
 	Hostname string    `json:"hostname"`
 	Tags     []string  `json:"tags"`
 	Paths    []string  `json:"paths"`
@@ -49,16 +50,16 @@ func (d *Door) snapshots(ctx context.Context, r Repository, tags []string) (list
 	if err := json.Unmarshal(o.Stdout, &all); err != nil {
 		return nil, nil, r.unclear(err)
 	}
-	incomplete := map[string]bool{}
+	copies := map[string]listed{} // the incomplete ones, by the first id
 	for _, s := range all {
 		if s.Original != "" && s.has([]string{Incomplete}) {
-			incomplete[s.Original] = true
+			copies[s.Original] = s
 		}
 	}
 	for _, s := range all {
 		switch {
 		case !s.has(tags):
-		case incomplete[s.ID]:
+		case s.sameAs(copies[s.ID]):
 			replaced = append(replaced, s.ID)
 		default:
 			list = append(list, Snapshot{ID: s.ID, Time: s.Time.UTC(), Host: s.Hostname, Tags: s.Tags, Paths: s.Paths, Bytes: s.Summary.Bytes})
@@ -71,6 +72,13 @@ func (d *Door) snapshots(ctx context.Context, r Repository, tags []string) (list
 // has tells whether a snapshot has all of these tags.
 func (s listed) has(tags []string) bool {
 	return !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(s.Tags, tag) })
+}
+
+// sameAs tells whether another snapshot is this one under other tags. That it names this
+// one's id is not enough: whoever may add to a repository can write so, and what has an
+// incomplete copy is forgotten.
+func (s listed) sameAs(other listed) bool {
+	return s.Tree == other.Tree && s.Time.Equal(other.Time) && s.Hostname == other.Hostname && slices.Equal(s.Paths, other.Paths)
 }
 
 // only selects what has all of these tags.

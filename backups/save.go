@@ -30,7 +30,8 @@ func (d *Door) Backup(ctx context.Context, r Repository, b Backup) (Saved, error
 	o, err := d.runCall(ctx, r, d.briskly(r, b.args()...))
 	saved, known := o.saved()
 	switch {
-	case o.Code == codeIncomplete: // also when this program is to end just now
+	case o.Code == codeIncomplete, isProblem(err, "backups.interrupted") && known && len(o.unread()) > 0:
+		// Also when this program was to end just then, and the code is not known.
 		saved, err = d.setAside(ctx, r, saved)
 		return saved, errors.Join(err, r.incomplete(o)) // one that passes for good is told of first
 	case isProblem(err, "backups.interrupted"):
@@ -111,7 +112,12 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 
 // incomplete names the sources that could not be read.
 func (r Repository) incomplete(o output) *Problem {
-	var sources []string
+	sources := o.unread()
+	return r.problem("backups.incomplete", o.cause(), "count", strconv.Itoa(len(sources)), "sources", few(sources))
+}
+
+// unread are the sources that could not be read.
+func (o output) unread() (sources []string) {
 	for _, e := range o.errors {
 		sources = append(sources, e.item)
 	}
@@ -121,8 +127,7 @@ func (r Repository) incomplete(o output) *Problem {
 		}
 	}
 	slices.Sort(sources)
-	sources = slices.Compact(sources)
-	return r.problem("backups.incomplete", o.cause(), "count", strconv.Itoa(len(sources)), "sources", few(sources))
+	return slices.Compact(sources)
 }
 
 const (

@@ -318,7 +318,7 @@ func TestHostileRequests(t *testing.T) {
 func TestStrangersAreTurnedAway(t *testing.T) {
 	if path := os.Getenv("ROCHDALE_TEST_STRANGER"); path != "" {
 		_, err := api.NewClient(path).Status(t.Context())
-		fmt.Println("stranger:", err)
+		fmt.Println("stranger:", err, "code", appliance.ExitCode(err))
 		return
 	}
 	if os.Geteuid() != 0 {
@@ -344,7 +344,8 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 	cmd.Env = append(os.Environ(), "ROCHDALE_TEST_STRANGER="+open)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "stranger: daemon.forbidden") || len(d.asked) != 0 {
+	code := fmt.Sprint("code ", appliance.ExitUsage)
+	if err != nil || !strings.Contains(string(out), "stranger: daemon.forbidden") || !strings.Contains(string(out), code) || len(d.asked) != 0 {
 		t.Errorf("%v %s, asked %v", err, out, d.asked)
 	}
 }

@@ -212,7 +212,7 @@ func (c *Client) send(ctx context.Context, what call) (*http.Response, error) {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, appliance.Problem("daemon.forbidden", err, "uid", os.Geteuid())
+		return nil, appliance.Problem("daemon.forbidden", err, "uid", os.Geteuid()).WithCode(appliance.ExitUsage)
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return nil, appliance.Problem("daemon.not-running", errors.Join(ErrNotRunning, err), "path", c.path)
 	default:

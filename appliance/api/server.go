@@ -149,7 +149,7 @@ func guard(next http.Handler, log *slog.Logger) http.Handler {
 		cred, known := r.Context().Value(callerKey{}).(unix.Ucred)
 		if !known || int(cred.Uid) != os.Geteuid() {
 			log.Warn("a stranger was turned away", "verb", r.URL.Path, "uid", cred.Uid, "pid", cred.Pid, "known", known)
-			refuse(w, http.StatusForbidden, appliance.Problem("daemon.forbidden", nil, "uid", cred.Uid))
+			refuse(w, http.StatusForbidden, appliance.Problem("daemon.forbidden", nil, "uid", cred.Uid).WithCode(appliance.ExitUsage))
 			return
 		}
 		log.Info("asked", "verb", r.URL.Path, "uid", cred.Uid, "pid", cred.Pid)

@@ -60,6 +60,10 @@ func (a *app) logs(ctx context.Context, name string, o logOptions) error {
 	if o.lines < 0 {
 		return usage("cli.logs.lines", "lines", o.lines)
 	}
+	own := name == "" || name == "daemon" || name == "edge"
+	if own && o.service != "" {
+		return usage("cli.logs.service", "service", o.service)
+	}
 	if err := a.there(); appliance.IsProblem(err, "cli.needs-root") {
 		return err
 	}

@@ -52,8 +52,8 @@ func (a *app) recoveryKit(ctx context.Context, to string) error {
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return badOutput(path, fmt.Errorf("%s: %w", path, syscall.EISDIR))
+	if err := mayBecomeKit(path); err != nil {
+		return badOutput(path, err)
 	}
 	k, err := a.daemonClient().RecoveryKit(ctx)
 	if err != nil {
@@ -71,6 +71,32 @@ func (a *app) recoveryKit(ctx context.Context, to string) error {
 		fmt.Fprintln(w, a.t("cli.recovery.kit", "file", path, "issued", k.Issued.UTC().Format(minute), "need", k.Need, "of", k.Of))
 	})
 	return nil
+}
+
+// kitHead begins every kit, as it begins every file of age's.
+const kitHead = "age-encryption.org/v1\n"
+
+// mayBecomeKit wants a name that nothing has, or that an earlier kit has: whatever else is
+// there would be lost.
+func mayBecomeKit(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("%s: %w", path, syscall.EISDIR)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s: %w", path, fs.ErrExist)
+	case info.Size() == 0:
+		return nil
+	}
+	begin, err := head(path, int64(len(kitHead)))
+	if err == nil && string(begin) != kitHead {
+		err = fmt.Errorf("%s: %w", path, fs.ErrExist)
+	}
+	return err
 }
 
 // badOutput tells a place that can not be written to, because there is no such folder or

@@ -97,20 +97,32 @@ func (r resticUnits) Restic(ctx context.Context, c backups.Call) (_ backups.Ende
 	if c.PasswordFile != "" {
 		t.Env = append([]string{"RESTIC_PASSWORD_FILE=" + c.PasswordFile}, t.Env...)
 	}
-	ended := backups.Ended{}
 	_, runErr := r.units.RunTransient(ctx, t)
 	if ctx.Err() != nil {
-		return ended, errors.Join(context.Cause(ctx), r.end(context.WithoutCancel(ctx), unit))
+		err := errors.Join(context.Cause(ctx), r.end(context.WithoutCancel(ctx), unit))
+		ended, unread := printed(out, errs) // it may have ended by itself just before, and say of what kind its snapshot is
+		if errors.Is(unread, fs.ErrNotExist) {
+			unread = nil // it was not begun
+		}
+		return ended, errors.Join(err, unread)
 	}
+	code := 0
 	var exit *host.ExitError
 	switch {
 	case errors.As(runErr, &exit):
-		ended.Code = exit.Code
+		code = exit.Code
 	case errors.Is(runErr, host.ErrUnseen):
-		return ended, errors.Join(fmt.Errorf("run restic: %w", runErr), r.end(ctx, unit))
+		return backups.Ended{}, errors.Join(fmt.Errorf("run restic: %w", runErr), r.end(ctx, unit))
 	case runErr != nil:
-		return ended, fmt.Errorf("run restic: %w", runErr)
+		return backups.Ended{}, fmt.Errorf("run restic: %w", runErr)
 	}
+	ended, err := printed(out, errs)
+	ended.Code = code
+	return ended, err
+}
+
+// printed is what restic printed into its files.
+func printed(out, errs string) (ended backups.Ended, err error) {
 	if ended.Stdout, err = head(out, backups.MaxStdout); err != nil {
 		return ended, err
 	}
