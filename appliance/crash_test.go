@@ -236,7 +236,7 @@ func (idle) List(context.Context, string) ([]Container, error) { return nil, nil
 // snapshot out has not waited.
 func TestRecoveredDataAreOnTheDisk(t *testing.T) {
 	p, disk := cutBox(t), &patientDisk{}
-	d := &Daemon{Parts: Parts{Paths: p, Engine: idle{}, Data: loads{disk: disk}}, files: host.Files{Disk: disk}}
+	d := &Daemon{Parts: Parts{Paths: p, Engine: idle{}, Data: loads{disk: disk}, Space: leftFree{bytes: 1 << 40}}, files: host.Files{Disk: disk}}
 	c := &crew{release: Release{Stack: "delivery", Generation: 1}, paths: p}
 	w := &recovering{start: start{Daemon: d, request: ApplyRequest{Stack: "delivery"}, c: c}}
 	w.took.Database = "/databases"

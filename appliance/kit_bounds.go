@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Whoever knows for whom a recovery kit is sealed can make one: the public half is no
@@ -68,14 +69,22 @@ func KitVariable(name string) bool {
 
 // KitCredentials gives the name in the first line of a file of credentials that no
 // [KitVariable] is set in; empty if there is none. Of a line that sets nothing it gives "?".
+//
+// systemd reads such a file in its own way: a lone "\r" ends a line, in a comment too, and
+// NUL ends the file. What it would part otherwise than is done here gives "?". A value
+// that goes on over lines does no harm: each of them is judged as if it set something.
 func KitCredentials(text []byte) string {
-	for line := range strings.SplitSeq(string(text), "\n") {
-		line = strings.TrimSpace(line)
+	whole := strings.ReplaceAll(string(text), "\r\n", "\n")
+	if !utf8.ValidString(whole) || strings.ContainsFunc(whole, func(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\t' }) {
+		return "?"
+	}
+	for line := range strings.SplitSeq(whole, "\n") {
+		line = strings.Trim(line, " \t") // no other space is one to systemd
 		if line == "" || strings.ContainsRune("#;", rune(line[0])) && !strings.HasSuffix(line, `\`) {
 			continue
 		}
 		name, _, found := strings.Cut(line, "=")
-		if name = strings.TrimSpace(name); !found || !variableName.MatchString(name) {
+		if name = strings.TrimRight(name, " \t"); !found || !variableName.MatchString(name) {
 			return "?"
 		}
 		if !KitVariable(name) {
@@ -100,6 +109,32 @@ func KitOption(option string) bool {
 	default:
 		return true
 	}
+}
+
+// OptionName is what an option of a repository is called: what it is set to may hold a
+// password, and whoever reads findings is not to see it.
+func OptionName(option string) string {
+	name, _, _ := strings.Cut(option, "=")
+	return ShortName(strings.TrimSpace(name))
+}
+
+// SSHKeyword is what a line of an ssh configuration sets, as [OptionName] is for options.
+func SSHKeyword(line string) string {
+	m := sshLine.FindStringSubmatch(line)
+	if m == nil {
+		return "?"
+	}
+	return ShortName(m[1])
+}
+
+const maxName = 100 // runes of a name that somebody else chose
+
+// ShortName cuts a name that comes out of a kit or a snapshot.
+func ShortName(name string) string {
+	if runes := []rune(name); len(runes) > maxName {
+		return string(runes[:maxName]) + "…"
+	}
+	return name
 }
 
 // sshWord is a word as restic and we part a line in the same way: quotes only around

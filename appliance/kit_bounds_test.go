@@ -65,9 +65,46 @@ func TestKitCredentials(t *testing.T) {
 		"# a comment that goes on \\\nx=1": "?",
 		"AWS_SHARED_CREDENTIALS_FILE=/x":   "AWS_SHARED_CREDENTIALS_FILE",
 		"PATH":                             "?",
+		// What systemd takes for the end of a line, or of the file, is one of ours.
+		"# noted\r\n\r\nAWS_REGION=x\r\n":   "",
+		"AWS_REGION=x\r\nLD_PRELOAD=/x\r\n": "LD_PRELOAD",
+		"AWS_REGION=x\rLD_PRELOAD=/x":       "?",
+		"# a comment\rLD_PRELOAD=/x":        "?",
+		"; a comment\rLD_PRELOAD=/x":        "?",
+		"# a comment\r\rLD_PRELOAD=/x\r\n":  "?",
+		"AWS_REGION=x\r":                    "?",
+		"AWS_REGION=x\x00":                  "?",
+		"AWS_REGION=x\vy":                   "?",
+		"AWS_REGION=x\u0085LD_PRELOAD=/x":   "?",
+		"\fLD_PRELOAD=/x":                   "?",
+		"AWS_REGION=\xff":                   "?",
+		"\u00a0# a=\"\nAWS_REGION=\"":       "?",
+		"\u00a0AWS_REGION=x":                "?",
+		"# goes on \\\r\nLD_PRELOAD=/x":     "?",
+		" ; goes on \\\nLD_PRELOAD=/x":      "?",
+		"AWS_REGION=x\\\nLD_PRELOAD=/x":     "LD_PRELOAD",
+		"AWS_REGION='\n#'\nLD_PRELOAD=/x":   "LD_PRELOAD",
+		"AWS_REGION=\"\n; \"\n\tLD_AUDIT=x": "LD_AUDIT",
 	} {
 		if got := appliance.KitCredentials([]byte(text)); got != want {
 			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
+
+// TestNamesOfWhatIsLeftOut: passwords stand in what options and settings are set to.
+func TestNamesOfWhatIsLeftOut(t *testing.T) {
+	long := strings.Repeat("é", 200)
+	for option, want := range map[string]string{
+		"sftp.command=sshpass -p hunter2 ssh": "sftp.command", " sftp.args = -o x": "sftp.args", "sftp.command": "sftp.command", long + "=x": long[:200] + "…",
+	} {
+		if got := appliance.OptionName(option); got != want {
+			t.Errorf("%q: %q", option, got)
+		}
+	}
+	for line, want := range map[string]string{"ProxyCommand sshpass -p hunter2 ssh": "ProxyCommand", "proxycommand=x": "proxycommand", `"ProxyCommand" x`: "?", "hunter2": "?"} {
+		if got := appliance.SSHKeyword(line); got != want {
+			t.Errorf("%q: %q", line, got)
 		}
 	}
 }

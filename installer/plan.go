@@ -21,6 +21,8 @@ type Result struct {
 	RootURL   string              `json:"root_url,omitempty"` // certificate of an own authority
 	AdminLink string              `json:"admin_link,omitempty"`
 	Findings  []appliance.Finding `json:"-"`
+	// Restored is the snapshot that a recovery went by; nil after an installation.
+	Restored *appliance.RescuePoint `json:"restored,omitempty"`
 }
 
 // install is one installation: what is wanted, what was seen, and the tools.

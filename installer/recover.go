@@ -229,12 +229,34 @@ func (r *recovery) keys() (step.Step, bool) {
 	}, true
 }
 
-// dropOther forgets what was chosen and fetched with another kit: somebody came with
-// a better one.
+// Wrote tells whether a file is, byte for byte, what a recovery with this kit put there:
+// nobody has changed it since.
+func (l Legacy) Wrote(p appliance.Paths, path string) bool {
+	content, ours := l.Files[path]
+	at := filepath.Join("/", p.Root, path)
+	info, err := os.Lstat(at)
+	if !ours || err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(content)) {
+		return false
+	}
+	there, err := os.ReadFile(at)
+	return err == nil && bytes.Equal(there, content)
+}
+
+// dropOther forgets what was chosen and fetched with another kit, and what that kit put in
+// place: somebody came with a better one.
 func (r *recovery) dropOther(l Legacy) error {
 	kept, err := ReadLegacy(r.Paths)
 	if err != nil || kept == nil || kept.Kit == l.Kit {
 		return err
+	}
+	// The files first: without the kit nobody knows any more who wrote them.
+	for _, path := range sortedKeys(kept.Files) {
+		if content, again := l.Files[path]; again && bytes.Equal(content, kept.Files[path]) || !kept.Wrote(r.Paths, path) {
+			continue
+		}
+		if err := r.Files.Remove(r.real(path)); err != nil {
+			return err
+		}
 	}
 	// Whole: without the kit, what is left of it would be taken for that of the new one.
 	return r.Files.RemoveFolder(r.kept())

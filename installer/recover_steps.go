@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ func (r *recovery) find() (step.Step, bool) {
 			if err != nil {
 				return err
 			}
-			report(p.Repository + ": " + p.Made.UTC().Format(time.DateTime))
+			report(p.Repository + ": " + p.Made.UTC().Format("2006-01-02 15:04 UTC"))
 			return r.keepJSON(pointFile, p)
 		},
 	}, true
@@ -106,7 +107,12 @@ func (r *recovery) bringConfig() error {
 		return err
 	}
 	but = append(but, beyond...)
-	return r.bring(r.Paths.ConfigDir(), but, func(info fs.FileInfo) host.Attr { return ours(info.Mode().Perm()) })
+	return r.bring(r.Paths.ConfigDir(), but, func(info fs.FileInfo) host.Attr {
+		if info.IsDir() {
+			return ours(info.Mode().Perm())
+		}
+		return ours(info.Mode().Perm() &^ 0o111) // settings and keys: none of them is run
+	})
 }
 
 // foreignCredentials are files of credentials in the snapshot that hold more than a kit
@@ -122,21 +128,41 @@ func (r *recovery) foreignCredentials() (all []string, err error) {
 		if info, err := os.Lstat(file); err != nil || !info.Mode().IsRegular() {
 			continue // nothing else is brought
 		}
-		data, err := os.ReadFile(file)
+		line, err := foreignLine(file)
 		if err != nil {
 			return nil, err
 		}
-		line := appliance.KitCredentials(data)
 		if line == "" {
 			continue
 		}
 		all = append(all, path)
 		if _, err := os.Lstat(path); err != nil {
 			name := strings.TrimSuffix(filepath.Base(file), ".env")
-			r.result.Findings = append(r.result.Findings, finding(appliance.Warning, "recover.option-left-out", "repository", name, "option", line))
+			r.result.Findings = append(r.result.Findings, finding(appliance.Warning, "recover.option-left-out", "repository", name, "option", appliance.ShortName(line)))
 		}
 	}
 	return all, nil
+}
+
+// maxCredentials bounds a file of credentials that is taken over, in bytes.
+const maxCredentials = 64 << 10
+
+// foreignLine gives what is foreign in a file of credentials. One that is too large to be
+// one is foreign as a whole.
+func foreignLine(file string) (line string, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	data, err := io.ReadAll(io.LimitReader(f, maxCredentials+1))
+	if err != nil {
+		return "", err
+	}
+	if len(data) > maxCredentials {
+		return "?", nil
+	}
+	return appliance.KitCredentials(data), nil
 }
 
 // bring copies a folder of the lost machine, file by file, and never over a file.
@@ -198,7 +224,7 @@ func (r *recovery) choose(m appliance.BackupManifest) error {
 	// The snapshot is where the kit says, so it may bring no more than the kit.
 	config, left := config.WithoutPrograms()
 	for _, one := range left {
-		r.result.Findings = append(r.result.Findings, finding(appliance.Warning, "recover.option-left-out", "repository", one.Repository, "option", one.Option))
+		r.result.Findings = append(r.result.Findings, finding(appliance.Warning, "recover.option-left-out", "repository", one.Repository, "option", appliance.OptionName(one.Option)))
 	}
 	for _, name := range sortedKeys(config.Stacks) {
 		if _, saved := m.Stacks[name]; !saved {
@@ -327,6 +353,13 @@ func (r *recovery) end() (step.Step, bool) {
 		ID:      "end",
 		Effects: effect("removes", r.kept()),
 		Do: func(ctx context.Context, report step.Report) error {
+			p, found, err := r.point()
+			if err != nil {
+				return err
+			}
+			if found {
+				r.result.Restored = &p
+			}
 			if err := finish.Do(ctx, report); err != nil {
 				return err
 			}

@@ -150,7 +150,7 @@ func (d Doctor) recovering() bool {
 // leave a platform without its data.
 func notYet() []string {
 	return []string{
-		"config.missing", "doctor.config-missing", "doctor.no-swap", "doctor.unit-missing", "doctor.unit-inactive",
+		"backup.no-offsite", "config.missing", "doctor.config-missing", "doctor.no-swap", "doctor.unit-missing", "doctor.unit-inactive",
 		"doctor.engine-no-live-restore", "doctor.engine-silent", "doctor.firewall-open", "doctor.port-silent",
 	}
 }

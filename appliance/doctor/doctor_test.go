@@ -258,10 +258,11 @@ func TestExamine(t *testing.T) {
 		if got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
-		// While it is being recovered nothing says that it should be installed.
+		// While it is being recovered nothing says that it should be installed, nor that
+		// there is no copy elsewhere: it comes from one.
 		write(t, d.Paths.Root, "var/lib/rochdale/recover/kit.json", "{}")
 		got = ids(d.Findings(t.Context()))
-		want = "failure doctor.disk-full, failure doctor.recovering, warning doctor.check-failed, warning doctor.clock, notice backup.no-offsite"
+		want = "failure doctor.disk-full, failure doctor.recovering, warning doctor.check-failed, warning doctor.clock"
 		if got != want {
 			t.Errorf("in a recovery: got  %s\nwant %s", got, want)
 		}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,8 @@ func TestForgedKit(t *testing.T) {
 		"a named folder":        {func(r *kit.Repository) { option("sftp.args=-i /etc/cron.d/x")(r); file("/etc/cron.d/x", "")(r) }, foreign},
 		"a named list of hosts": {option("sftp.args=-oUserKnownHostsFile=/etc/cron.d/x"), runs},
 		"another variable":      {variable("AWS_REGION", "b\nLD_PRELOAD=/tmp/x"), "cli.recover.kit-value"},
+		"after a return":        {variable("AWS_REGION", "b\rLD_PRELOAD=/tmp/x"), "cli.recover.kit-value"},
+		"a comment's return":    {file("/etc/rochdale/backups/offsite.env", "# c\rLD_PRELOAD=/etc/rochdale/x"), foreign},
 		"a name of two lines":   {variable("A=b\nLD_PRELOAD", "/tmp/x"), "cli.recover.kit-value"},
 		"a library":             {variable("LD_PRELOAD", "/etc/rochdale/x"), runs},
 		"a command for restic":  {variable("RESTIC_PASSWORD_COMMAND", "/bin/x"), runs},
@@ -82,13 +85,16 @@ func TestKitByHand(t *testing.T) {
 	})
 	r := kit.Repository{
 		Name: "offsite", URL: "sftp:rides@backup.example:/srv/rides", Password: "secret", Env: map[string]string{"LD_LIBRARY_PATH": "/tmp/x"},
-		Options: []string{"sftp.args=-i /opt/keys/rides", "sftp.command=/bin/x"},
+		Options: []string{"sftp.args=-i /opt/keys/rides", "sftp.command=sshpass -p hunter2 ssh"},
 		Files:   map[string][]byte{"/opt/keys/rides": []byte("theirs"), appliance.SSHConfig: []byte("Include /tmp/x")},
 	}
 	b := &kitBounds{here: a.byHand}
 	l, err := b.legacyOf(kit.Kit{Configuration: recoverConfig, Repositories: []kit.Repository{r}}, "age1x")
 	if err != nil || len(l.Files) != 2 || len(b.left) != 4 || l.Configuration != recoverConfig {
 		t.Errorf("%v, %d files, left out %v", err, len(l.Files), b.left)
+	}
+	if said := fmt.Sprint(b.left); strings.Contains(said, "hunter2") || strings.Contains(said, "/tmp/x") || !strings.Contains(said, "sftp.command") {
+		t.Errorf("left out %s", said)
 	}
 	// What stands here holds also where the kit's own is plain: else one would be in the
 	// way of the other for ever.
@@ -178,8 +184,8 @@ func TestKitSaysWhatItLacks(t *testing.T) {
 		root + appliance.SSHConfig: "Host backup.example\n  Port 23\n  ProxyCommand nc %h %p\n",
 	})
 	for options, want := range map[string]string{
-		"":                             "/root/.ssh/config (ProxyCommand nc %h %p)",
-		"sftp.args=-i /opt/keys/rides": "/opt/keys/rides, /root/.ssh/config (ProxyCommand nc %h %p)",
+		"":                             "/root/.ssh/config (ProxyCommand)",
+		"sftp.args=-i /opt/keys/rides": "/opt/keys/rides, /root/.ssh/config (ProxyCommand)",
 		"sftp.args=-F /dev/null -i /root/.ssh/authorized_keys": "/root/.ssh/authorized_keys",
 	} {
 		var beyond []string

@@ -141,6 +141,9 @@ func (a *app) installed(r *installer.Result, steps ...string) error {
 		Steps    []string `json:"steps,omitempty"` // left to people, in words
 	}{r, a.printer.Views(r.Findings), "rochdale status", steps}, func(w io.Writer) {
 		fmt.Fprintln(w, a.t("install.done", "url", r.URL))
+		if p := r.Restored; p != nil {
+			fmt.Fprintln(w, a.t("recover.restored", "repository", p.Repository, "made", p.Made.UTC().Format(minute)))
+		}
 		if r.RootURL != "" {
 			fmt.Fprintln(w, a.t("install.root", "link", r.RootURL))
 		}

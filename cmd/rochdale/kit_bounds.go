@@ -44,7 +44,7 @@ func (b *kitBounds) legacyOf(k kit.Kit, recipient string) (installer.Legacy, err
 		return l, nil // in the operator's own words
 	}
 	for _, one := range left {
-		if err := b.beyond(one.Repository, one.Option, appliance.SSHConfig); err != nil {
+		if err := b.beyondOption(one.Repository, one.Option); err != nil {
 			return installer.Legacy{}, err
 		}
 	}
@@ -60,7 +60,7 @@ func (b *kitBounds) addRepository(r kit.Repository, files map[string][]byte) err
 	}
 	for _, o := range r.Options {
 		if !appliance.KitOption(o) {
-			if err := b.beyond(r.Name, o, appliance.SSHConfig); err != nil {
+			if err := b.beyondOption(r.Name, o); err != nil {
 				return err
 			}
 		}
@@ -85,7 +85,7 @@ func (b *kitBounds) addFiles(r kit.Repository, files map[string][]byte) error {
 		case filepath.Clean(path) == path && appliance.KitPlace(path) && line == "":
 			files[path] = r.Files[path]
 		case filepath.Clean(path) == path && appliance.KitPlace(path):
-			if err := b.beyond(r.Name, path+" ("+line+")", path); err != nil {
+			if err := b.beyond(appliance.LeftOut{Repository: r.Name, Option: path + " (" + appliance.SSHKeyword(line) + ")"}, path+" ("+line+")", path); err != nil {
 				return err
 			}
 		case slices.Contains(named, path) && b.here(path):
@@ -107,7 +107,7 @@ func (b *kitBounds) addEnv(r kit.Repository, files map[string][]byte) error {
 	var env strings.Builder
 	for _, name := range sortedKeys(r.Env) {
 		if !appliance.KitVariable(name) {
-			return b.beyond(r.Name, name, path) // with it the others: that file has them all
+			return b.beyond(appliance.LeftOut{Repository: r.Name, Option: appliance.ShortName(name)}, name, path) // with it the others: that file has them all
 		}
 		fmt.Fprintf(&env, "%s=%s\n", name, envValue(r.Env[name]))
 	}
@@ -117,13 +117,18 @@ func (b *kitBounds) addEnv(r kit.Repository, files map[string][]byte) error {
 	return nil
 }
 
+func (b *kitBounds) beyondOption(repository, option string) error {
+	return b.beyond(appliance.LeftOut{Repository: repository, Option: appliance.OptionName(option)}, option, appliance.SSHConfig)
+}
+
 // beyond refuses what a kit may not bring, unless the file in which somebody writes it
-// instead is there.
-func (b *kitBounds) beyond(repository, what, path string) error {
+// instead is there. Whoever has to judge it sees all of it; where it is only left out its
+// name will do, for it may hold a password.
+func (b *kitBounds) beyond(left appliance.LeftOut, whole, path string) error {
 	if !b.here(path) {
-		return appliance.Problem("cli.recover.kit-runs", nil, "repository", repository, "what", what, "path", path)
+		return appliance.Problem("cli.recover.kit-runs", nil, "repository", left.Repository, "what", whole, "path", path)
 	}
-	b.leave(repository, what)
+	b.left = append(b.left, left)
 	return nil
 }
 

@@ -85,8 +85,8 @@ func (k kits) seal(made appliance.SealedKit, content kit.Kit, s sealing) (applia
 	return made, err
 }
 
-// repository gathers all that it takes to open one. What no kit may bring is named: it
-// is to be written by hand.
+// repository gathers all that it takes to open one. What no kit may bring is named, and
+// not shown: it is to be written by hand, and may hold a password.
 func (k kits) repository(ctx context.Context, r backups.Repository, id string) (one kit.Repository, byHand []string, err error) {
 	password, err := smallFile(r.PasswordFile, maxCredentials)
 	if err != nil {
@@ -102,14 +102,14 @@ func (k kits) repository(ctx context.Context, r backups.Repository, id string) (
 	beyond := func(what string) { byHand = append(byHand, r.Name+": "+what) }
 	for _, o := range r.Options {
 		if !appliance.KitOption(o) {
-			beyond(o)
+			beyond(appliance.OptionName(o))
 			continue
 		}
 		one.Options = append(one.Options, o)
 	}
 	for _, name := range sortedKeys(place.Env) {
 		if !appliance.KitVariable(name) {
-			beyond(name)
+			beyond(appliance.ShortName(name))
 			continue
 		}
 		one.Env[name] = place.Env[name]
@@ -175,7 +175,7 @@ func (k kits) addLogin(r backups.Repository, files map[string][]byte, beyond fun
 			return err
 		}
 		if line := kitLine(path, content); line != "" {
-			beyond(path + " (" + line + ")")
+			beyond(path + " (" + appliance.SSHKeyword(line) + ")")
 			continue
 		}
 		files[path] = content

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,6 +54,9 @@ func newRecoverCommand(a *app) *cobra.Command {
 func (a *app) recover(ctx context.Context, o recoverOptions) error {
 	deps := installer.RealDeps(a.box())
 	deps.Paths = a.paths
+	if err := a.mayLook(); err != nil {
+		return err
+	}
 	if done, err := a.recovered(o.kit); err != nil || done {
 		return err
 	}
@@ -66,6 +71,20 @@ func (a *app) recover(ctx context.Context, o recoverOptions) error {
 		return a.lookAndRecover(ctx, deps, legacy, o)
 	}
 	return locked(deps, func() error { return a.lookAndRecover(ctx, deps, legacy, o) })
+}
+
+// mayLook wants the rights of root where a machine has something that only root may read:
+// it is not damaged, and nobody is to move it away.
+func (a *app) mayLook() error {
+	_, kept := installer.ReadLegacy(a.paths)
+	_, record := installer.ReadRecord(a.paths)
+	_, data := os.ReadDir(filepath.Dir(a.paths.Stack("any")))
+	for _, err := range []error{kept, record, data} {
+		if errors.Is(err, fs.ErrPermission) {
+			return appliance.Problem("cli.needs-root", err).WithCode(appliance.ExitUsage)
+		}
+	}
+	return nil
 }
 
 // recovered tells that a recovery with this very kit has ended here: whoever lost sight
@@ -133,6 +152,9 @@ func (a *app) lookAndRecover(ctx context.Context, deps installer.Deps, legacy in
 	if err != nil {
 		return err
 	}
+	if err := a.known(config, more.without); err != nil {
+		return err
+	}
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
@@ -159,6 +181,21 @@ func (a *app) lookAndRecover(ctx context.Context, deps installer.Deps, legacy in
 		return withLog(err, "/var/lib/rochdale/apt.log, journalctl -u rochdale -u rochdale-edge")
 	}
 	return a.installed(result, a.afterRecovery(found)...)
+}
+
+// known wants the names of repositories to be those of the kit: with a slip in one, the
+// repository that is meant would still be waited for.
+func (a *app) known(config appliance.Config, names []string) error {
+	var all []string
+	for _, r := range appliance.Repositories(a.paths, config) {
+		all = append(all, r.Name)
+	}
+	for _, name := range names {
+		if !slices.Contains(all, name) {
+			return usage("cli.recover.without", "repository", name, "known", strings.Join(all, ", "))
+		}
+	}
+	return nil
 }
 
 // suiting makes of what was found before an installation what fits a recovery: the name
@@ -212,13 +249,18 @@ func (a *app) legacy(ctx context.Context, o recoverOptions) (installer.Legacy, e
 		a.printer.Note("cli.recover.goes-on")
 		return *kept, nil
 	}
-	l, err := a.openKit(ctx, file, o.pages)
+	if !bytes.HasPrefix(file, []byte(kitHead)) { // before anybody types a page
+		return installer.Legacy{}, &backups.Problem{ID: "kit.not-a-kit"}
+	}
+	l, err := a.openKit(ctx, file, o.pages, kept)
 	l.Kit = sum
 	return l, err
 }
 
-// openKit opens a kit with pages from files or from a person.
-func (a *app) openKit(ctx context.Context, file []byte, pages []string) (installer.Legacy, error) {
+// openKit opens a kit with pages from files or from a person. It comes in the place of the
+// one that an interrupted run has kept, if there is one: what that run put on this machine
+// goes with it, and is nobody's own.
+func (a *app) openKit(ctx context.Context, file []byte, pages []string, kept *installer.Legacy) (installer.Legacy, error) {
 	hand, err := a.typedPages(ctx, pages)
 	if err != nil {
 		return installer.Legacy{}, err
@@ -235,7 +277,7 @@ func (a *app) openKit(ctx context.Context, file []byte, pages []string) (install
 	if err != nil {
 		return installer.Legacy{}, err
 	}
-	b := &kitBounds{here: a.byHand}
+	b := &kitBounds{here: func(path string) bool { return a.byHand(path) && (kept == nil || !kept.Wrote(a.paths, path)) }}
 	l, err := b.legacyOf(content, recipient)
 	for _, left := range b.left {
 		a.printer.Note("cli.recover.kit-left-out", "repository", left.Repository, "what", left.Option)

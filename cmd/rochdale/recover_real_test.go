@@ -151,7 +151,7 @@ func throughAKit(t *testing.T, paths appliance.Paths, r backups.Repository, docu
 		t.Fatalf("%+v, %v", content, err)
 	}
 	// A program that stands for the server is nothing for a kit: it is written by hand.
-	if !slices.Equal(made.ByHand, []string{"offsite: " + sftpServer}) || len(content.Repositories[0].Options) > 0 {
+	if !slices.Equal(made.ByHand, []string{"offsite: sftp.command"}) || len(content.Repositories[0].Options) > 0 {
 		t.Errorf("by hand: %q, options in the kit: %q", made.ByHand, content.Repositories[0].Options)
 	}
 	if _, err := (&kitBounds{here: nothingHere}).legacyOf(content, p.Recipient); !appliance.IsProblem(err, "cli.recover.kit-runs") {

@@ -11,9 +11,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"rochdale/appliance"
 	"rochdale/backups/kit"
@@ -88,7 +91,10 @@ func TestLegacyOfAKit(t *testing.T) {
 			t.Errorf("%s is %q", path, l.Files[path])
 		}
 	}
+	photo := filepath.Join(t.TempDir(), "photo.jpg")
+	lay(t, map[string]string{photo: "JFIF"})
 	for name, o := range map[string]recoverOptions{
+		"kit.not-a-kit":         {kit: photo}, // before anybody has to type a page
 		"cli.recover.kit":       {},
 		"cli.recover.kit-file":  {kit: filepath.Join(t.TempDir(), "none")},
 		"cli.recover.pages":     {kit: file, pages: pages[1:2]},
@@ -171,6 +177,27 @@ func TestInterruptedRecovery(t *testing.T) {
 	}
 	if l, err := a.legacy(t.Context(), recoverOptions{kit: other, pages: others[:2]}); err != nil || l.Kit == first.Kit {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestBetterKitBringsItsCredentials: what an interrupted recovery with an older kit wrote
+// is not taken for a person's own, unless somebody has changed it.
+func TestBetterKitBringsItsCredentials(t *testing.T) {
+	a, out := testApp(false, nil)
+	a.paths = appliance.Paths{Root: t.TempDir()}
+	env := appliance.Paths{}.RepositoryEnv("offsite")
+	older, err := json.Marshal(installer.Legacy{Schema: 1, Kit: "an older one", Files: map[string][]byte{env: []byte("AWS_REGION=old\n")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	better, pages := printedKit(t)
+	for there, taken := range map[string]bool{"AWS_REGION=old\n": true, "AWS_REGION=own\n": false} {
+		lay(t, map[string]string{a.paths.RescueKit(): string(older), a.paths.RepositoryEnv("offsite"): there})
+		out.Reset()
+		l, err := a.legacy(t.Context(), recoverOptions{kit: better, pages: pages[:2]})
+		if err != nil || (l.Files[env] != nil) != taken || strings.Contains(out.String(), "Left out of the kit") == taken {
+			t.Errorf("%q: %v, %q\n%s", there, err, l.Files[env], out)
+		}
 	}
 }
 
@@ -300,7 +327,69 @@ func TestWhatSuitsARecovery(t *testing.T) {
 		t.Errorf("it points here: %q", steps)
 	}
 	a, out := testApp(false, nil)
-	if err := a.installed(&installer.Result{URL: "https://rides.example/"}, "Point it here."); err != nil || !strings.Contains(out.String(), "Point it here.") {
+	if err := a.installed(&installer.Result{URL: "https://rides.example/"}, "Point it here."); err != nil || !strings.Contains(out.String(), "Point it here.") || strings.Contains(out.String(), "Restored") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestSaysWhatItRestored: how old the data are is for people to know, in the time that
+// every list of snapshots has.
+func TestSaysWhatItRestored(t *testing.T) {
+	r := &installer.Result{URL: "https://rides.example/", Restored: &appliance.RescuePoint{
+		Repository: "offsite", Snapshot: "abcd", Made: time.Date(2026, 11, 29, 9, 34, 0, 0, time.FixedZone("", 3600)),
+	}}
+	a, out := testApp(false, nil)
+	if err := a.installed(r); err != nil || !strings.Contains(out.String(), "Restored: what offsite had on 2026-11-29 08:34 UTC\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	a, out = testApp(false, nil)
+	a.printer.json = true
+	if err := a.installed(r); err != nil || !strings.Contains(out.String(), `"restored":{"repository":"offsite","snapshot":"abcd","made":"2026-11-29`) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestWithoutNamesARepository: a slip in a name would go on to look where somebody knows
+// that nothing is.
+func TestWithoutNamesARepository(t *testing.T) {
+	a, _ := testApp(false, nil)
+	a.paths = appliance.Paths{Root: t.TempDir()}
+	legacy := installer.Legacy{Configuration: recoverConfig}
+	err := a.lookAndRecover(t.Context(), installer.Deps{}, legacy, recoverOptions{without: []string{"offsite", "ofsite"}})
+	if p := a.describe(t.Context(), err); p.ID != "cli.recover.without" || p.Code != appliance.ExitUsage || !strings.Contains(p.Title, "ofsite") || !strings.Contains(p.Title+p.Fix, "box, offsite") {
+		t.Errorf("%v: %+v", err, p)
+	}
+	config, err := legacy.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.known(config, []string{"offsite", "box"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRecoverWithoutRights: what somebody may not read is not damaged, and nobody is told
+// to move it away.
+func TestRecoverWithoutRights(t *testing.T) {
+	a, _ := testApp(false, nil)
+	a.paths = appliance.Paths{Root: t.TempDir()}
+	lay(t, map[string]string{installer.RecordPath(a.paths): "{}", a.paths.RescueKit(): "{}"})
+	if err := os.Chmod(a.paths.Root, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(a.paths.Root, 0o700) })
+	if os.Geteuid() == 0 { // it may read what it likes, so this thread is somebody else for a moment
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := unix.Setfsuid(65534); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Setfsuid(0) }()
+	}
+	for _, file := range []string{"", "kit.age"} {
+		err := a.recover(t.Context(), recoverOptions{kit: file})
+		if p := a.describe(t.Context(), err); p.ID != "cli.needs-root" || p.Code != appliance.ExitUsage {
+			t.Errorf("with %q: %v", file, err)
+		}
 	}
 }
