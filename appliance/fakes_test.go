@@ -45,11 +45,12 @@ type engineTwin struct {
 	ends map[string]time.Duration
 	// once tells how long a container takes that does one thing, and its code; nil:
 	// a second, and all is well.
-	once   func(appliance.ContainerSpec) (takes time.Duration, code int)
-	broken string // digest of a bundle whose images do not load
-	probe  error  // what Probe gives
-	prints string // what Exec gives
-	wake   chan struct{}
+	once    func(appliance.ContainerSpec) (takes time.Duration, code int)
+	broken  string // digest of a bundle whose images do not load
+	probe   error  // what Probe gives
+	prints  string // what Exec gives
+	execErr error  // what a program in a container ends with
+	wake    chan struct{}
 }
 
 type twinContainer struct {
@@ -362,7 +363,7 @@ func (e *engineTwin) Exec(ctx context.Context, id string, argv []string) (string
 		return "", appliance.Problem("engine.not-there", nil)
 	}
 	e.note("exec %s", strings.Join(argv, " "))
-	return e.prints, nil
+	return e.prints, e.execErr
 }
 
 func (e *engineTwin) Logs(_ context.Context, _ string, _ appliance.LogOptions, w io.Writer) error {

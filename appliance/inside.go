@@ -4,6 +4,7 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -75,7 +76,12 @@ func (d *Daemon) Link(ctx context.Context, r LinkRequest) (string, error) {
 	}
 	out, err := d.Engine.Exec(ctx, web.ID, argv)
 	if err != nil {
-		return "", r.failed(err, err.Error())
+		detail := err.Error()
+		var ended *Error
+		if errors.As(err, &ended) && ended.ID == "engine.program-failed" {
+			detail = ended.Args["detail"] // the program's own words
+		}
+		return "", r.failed(err, detail)
 	}
 	if strings.TrimSpace(out) == "" && r.Member == "" {
 		return "", Problem("daemon.has-admin", nil, "stack", r.Stack)

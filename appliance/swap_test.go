@@ -4,6 +4,7 @@ package appliance_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -424,6 +425,13 @@ func TestLink(t *testing.T) {
 		}
 		lost := appliance.LinkRequest{Stack: "delivery", Member: "ada@rides.example"}
 		if _, err := d.Link(t.Context(), lost); !appliance.IsProblem(err, "daemon.member-link-failed") {
+			t.Error(err)
+		}
+		b.engine.mu.Lock()
+		b.engine.execErr = appliance.Problem("engine.program-failed", nil, "program", "/coop", "code", 1, "detail", "no such member")
+		b.engine.mu.Unlock()
+		var refused *appliance.Error
+		if _, err := d.Link(t.Context(), lost); !errors.As(err, &refused) || refused.Args["detail"] != "no such member" {
 			t.Error(err)
 		}
 		b.engine.crash("coop")

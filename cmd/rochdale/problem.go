@@ -13,6 +13,7 @@ import (
 	"rochdale/appliance/host"
 	"rochdale/appliance/step"
 	"rochdale/backups"
+	"rochdale/backups/kit"
 	"rochdale/installer"
 	"rochdale/stacks"
 	"rochdale/stacks/bundle"
@@ -135,7 +136,7 @@ func (a *app) render(e *appliance.Error) problem {
 	if e.ID == "daemon.job-failed" { // its places were read from a text
 		e.Places = slices.DeleteFunc(slices.Clone(e.Places), func(x appliance.Place) bool { return !a.texts.Has(x.ID) })
 	}
-	if e.Err != nil && len(e.Places) == 0 { // else it says the same once more
+	if e.Err != nil && len(e.Places) == 0 && !errors.Is(e.Err, kit.ErrTyped) { // else it says the same once more
 		p.Detail = appliance.InWords(e.Err.Error(), a.titleOf)
 	}
 	for _, one := range e.Places {

@@ -67,7 +67,7 @@ func (a *app) restore(ctx context.Context, args []string, r appliance.RestoreReq
 
 func (a *app) writeFound(w io.Writer, stack string, found appliance.Restorable) {
 	fmt.Fprintln(w, a.t("cli.restore.from", "stack", stack, "snapshot", cut(found.Snapshot, 8), "repository", found.Repository,
-		"made", found.Made.UTC().Format(minute), "age", time.Since(found.Made).Round(time.Minute)))
+		"made", found.Made.UTC().Format(minute), "age", a.age(time.Since(found.Made))))
 	if otherRelease(found) {
 		fmt.Fprintln(w, a.t("cli.restore.release", "stack", stack, "version", found.Version, "now", found.Now))
 	}
@@ -79,6 +79,18 @@ func (a *app) writeFound(w io.Writer, stack string, found appliance.Restorable) 
 	}
 	if found.Files == "" {
 		fmt.Fprintln(w, a.t("cli.restore.no-files"))
+	}
+}
+
+// age is how long ago something was, as people say it.
+func (a *app) age(d time.Duration) string {
+	switch {
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 72*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	default:
+		return a.t("cli.word.days", "days", int(d.Hours()/24))
 	}
 }
 

@@ -28,6 +28,19 @@ func TestDurationAndBytes(t *testing.T) {
 	}
 }
 
+func TestAge(t *testing.T) {
+	a, _ := testApp(false, nil, "--lang", "en")
+	if err := newRootCommand(a).ParseFlags([]string{"--lang", "en"}); err != nil {
+		t.Fatal(err)
+	}
+	a.printer.configure(a.flags)
+	for d, want := range map[time.Duration]string{59 * time.Second: "0 min", 119 * time.Minute: "119 min", 2 * time.Hour: "2 h", 75 * time.Hour: "3 days"} {
+		if got := a.age(d); got != want {
+			t.Errorf("age(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
+
 // TestInstalled: the last words of an installation are what one needs next.
 func TestInstalled(t *testing.T) {
 	a, out := testApp(false, nil, "--lang", "en")
