@@ -55,7 +55,7 @@ func (s Self) Discard() error { return s.Files.RemoveFolder(s.versions(incoming)
 func (s Self) takeIn(file string) (digest string, err error) {
 	source, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return "", appliance.Problem("self.no-file", err, "file", file, "detail", cause(err)).WithCode(appliance.ExitUsage)
+		return "", appliance.Problem("self.no-file", err, "file", file).WithCode(appliance.ExitUsage)
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
 	info, err := source.Stat()
@@ -78,7 +78,7 @@ func (s Self) takeIn(file string) (digest string, err error) {
 }
 
 func notOurs(file string, err error) error {
-	return appliance.Problem("self.not-ours", err, "file", file, "detail", err)
+	return appliance.Problem("self.not-ours", err, "file", file)
 }
 
 // cause leaves out the path that an error of the file system begins with.

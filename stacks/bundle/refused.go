@@ -73,7 +73,7 @@ func reasons() [][2]string {
 		{"stack.bundle.schema", "the bundle has schema {schema}, which is newer than this program"},
 		{"stack.bundle.other", "the bundle is {got}, and {want} was expected"},
 		{"stack.bundle.digest", "{path} is not what the bundle's index says"},
-		{"stack.bundle.cut", "the bundle ends before {path} is complete"},
+		{"stack.bundle.cut", "the bundle is damaged, or ends too early: {path} is not complete"},
 		{"stack.bundle.extra", "{path} does not belong to the bundle"},
 		{"stack.bundle.missing", "{path} is missing from the bundle"},
 		{"stack.bundle.size", "{path} is larger than a bundle may have"},
