@@ -336,6 +336,42 @@ func distinct(all []Finding) (some []Finding) {
 	return some
 }
 
+// lessOfGone leaves out what follows from a repository being gone, as when its disk is not
+// mounted: one finding is enough for one cause. Failures stay, and so does everything once
+// something was saved there again.
+func (d *Daemon) lessOfGone(ctx context.Context, all []Finding) (kept []Finding) {
+	gone := map[string]bool{} // by name and by address
+	for _, f := range all {
+		if f.ID != "backup.gone" {
+			continue
+		}
+		r, err := d.repository(f.Args["repository"])
+		if err != nil {
+			continue
+		}
+		if s, err := repositoryStatus(ctx, d.Store, r); err == nil && s.isGone() {
+			gone[r.Name], gone[r.URL] = true, true
+		}
+	}
+	follows := func(f Finding) bool {
+		return f.Severity == Warning && f.ID != "backup.gone" && (gone[f.Args["repository"]] || gone[f.Args["address"]])
+	}
+	for i, f := range all {
+		staleThere := f.ID == "recovery.kit-stale" && i+1 < len(all) && (follows(all[i+1]) || all[i+1].ID == "backup.gone")
+		if !follows(f) && !staleThere {
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}
+
+// isGone tells whether a run found nothing there, and nothing was saved since.
+func (r RepositoryStatus) isGone() bool {
+	return slices.ContainsFunc([]RunStatus{r.Full, r.Dump, r.Check, r.Prune}, func(s RunStatus) bool {
+		return s.LastError != nil && s.LastError.ID == "backup.gone" && s.failed.After(r.LastSuccess)
+	})
+}
+
 // damageFindings tell of repositories with a check that failed and that no later
 // one made good.
 func (d *Daemon) damageFindings(ctx context.Context) (all []Finding) {

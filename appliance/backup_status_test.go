@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"rochdale/appliance"
@@ -186,6 +187,65 @@ func TestSameDisk(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestOneFindingOfADiskThatIsAway: what follows from that is left out. What is the matter
+// with the kit elsewhere is told.
+func TestOneFindingOfADiskThatIsAway(t *testing.T) {
+	const config = testConfig + "backups: {repositories: {disk: {url: /mnt/folder/rides}, offsite: {url: \"sftp:rides@backup.example:/srv/rides\"}}}\n"
+	saving(t, config, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		b.kits.shelf, d.Kits = b.shelf, b.kits
+		if _, err := d.Printed(t.Context(), appliance.Printing{Recipient: "age1first", Set: "abc123", Need: 1, Of: 1, Checks: []byte(`{"pages":[{"page":1}]}`)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		away := func(address string) error {
+			return &backups.Problem{ID: "kit.shelf-unreachable", Args: map[string]string{"address": address}}
+		}
+		b.vault.fail("disk", &backups.Problem{ID: "backups.no-repository", Args: map[string]string{"repository": "disk"}})
+		b.shelf.fail("disk", away("/mnt/folder/rides"))
+		b.kits.files = map[string]string{"a": "change"}
+		if err := backup(d, appliance.BackupFull); !appliance.IsProblem(err, "backup.gone") {
+			t.Fatal(err)
+		}
+		if err := d.Upkeep(t.Context(), appliance.BackupPrune, nil); !appliance.IsProblem(err, "backup.gone") {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s, err := d.Recovery(t.Context()); err != nil || s.Trouble == nil {
+			t.Fatal("the kit has no trouble", err)
+		}
+		warnings := func() (some []string) {
+			for _, f := range b.findings() {
+				if strings.HasPrefix(f, "warning ") {
+					some = append(some, f)
+				}
+			}
+			return some
+		}
+		if f := warnings(); !slices.Equal(f, []string{"warning backup.gone"}) {
+			t.Errorf("findings %v", f)
+		}
+		b.shelf.fail("offsite", away("sftp:rides@backup.example:/srv/rides"))
+		b.kits.files = map[string]string{"a": "another change"}
+		_ = d.Backup(t.Context(), appliance.BackupFull, "box", nil)
+		synctest.Wait()
+		if f := warnings(); !slices.Contains(f, "warning recovery.kit-stale") || !slices.Contains(f, "warning kit.shelf-unreachable") {
+			t.Errorf("and elsewhere: findings %v", f)
+		}
+		b.vault.fail("disk", nil)
+		b.shelf.fail("disk", nil)
+		time.Sleep(time.Minute)
+		if err := d.Backup(t.Context(), appliance.BackupFull, "disk", nil); err != nil {
+			t.Fatal(err)
+		}
+		if f := warnings(); !slices.Contains(f, "warning backup.prune-failed") || !slices.Contains(f, "warning backup.same-disk") {
+			t.Errorf("it is back: findings %v", f)
+		}
+	})
 }
 
 // TestNothingSavedYet: a box that waits for its first backup has no snapshots, and that

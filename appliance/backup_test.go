@@ -67,6 +67,18 @@ func (b *bench) writeBundle() {
 	}
 }
 
+// made lays what tells that a repository is there: a new one is not looked after yet.
+func (b *bench) made(repository string) {
+	b.t.Helper()
+	file := b.paths.RepositoryPassword(repository)
+	if repository == appliance.BoxRepository {
+		file = filepath.Join(b.paths.BoxRepository(), "config")
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("made\n"), 0o600)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func backup(d *appliance.Daemon, kind appliance.BackupKind) error {
 	return d.Backup(context.Background(), kind, "", nil)
 }

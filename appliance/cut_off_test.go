@@ -36,6 +36,8 @@ func TestUploadThatWasCutOffStays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
 				b.knownFor(c.known)
+				b.made("box")
+				b.made("offsite")
 				for _, r := range c.runs {
 					b.ran("offsite", r.ago, r.ok)
 				}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -243,8 +244,12 @@ func (w *drill) probe(ctx context.Context, _ step.Report) error {
 	return t.probe(ctx, nil)
 }
 
-// ended keeps the evidence, and removes the copy.
+// ended keeps the evidence, and removes the copy. Where nothing was saved yet there is
+// nothing to be proven, and so no evidence.
 func (w *drill) ended(ctx context.Context, failed error) error {
+	if IsProblem(failed, "restore.nothing-saved") {
+		return w.cleanAtLast(ctx)
+	}
 	seconds := time.Since(w.began).Seconds()
 	_, err := w.ran(ctx, w.Repository, BackupDrill, func(run *BackupRun) error {
 		run.Began = w.began.UTC()
@@ -277,9 +282,13 @@ const drillOverdue = 3 * 24 * time.Hour
 
 // drillFindings tell of stacks whose snapshots were not proven lately.
 func (d *Daemon) drillFindings(ctx context.Context, rows []Release) (all []Finding) {
-	runs, err := d.Store.Runs(ctx, "", BackupDrill, KeptRuns)
-	if err != nil {
-		return nil
+	var runs []BackupRun
+	for _, r := range d.repositories() { // one that was removed is not told of any more
+		some, err := d.Store.Runs(ctx, r.Name, BackupDrill, KeptRuns)
+		if err != nil {
+			return nil
+		}
+		runs = append(runs, some...)
 	}
 	for _, row := range rows {
 		if row.Stopped {
@@ -290,26 +299,35 @@ func (d *Daemon) drillFindings(ctx context.Context, rows []Release) (all []Findi
 	return all
 }
 
-func drillFinding(row Release, runs []BackupRun) []Finding {
-	since, newest := row.Committed, true
+// drillFinding judges each repository by its newest run, the first of it in runs: that
+// one can be restored proves nothing of another.
+func drillFinding(row Release, runs []BackupRun) (all []Finding) {
+	since, judged := row.Committed, map[string]bool{}
 	for _, run := range runs {
-		if run.Drill == nil || run.Drill.Stack != row.Stack {
+		if run.Drill == nil || run.Drill.Stack != row.Stack || run.outOfReach() {
 			continue
 		}
-		if newest && !run.OK && run.Error != nil {
+		if !judged[run.Repository] && !run.OK && run.Error != nil {
 			told := because(Message{ID: "drill.failed", Args: Args("stack", row.Stack, "repository", run.Repository)}, *run.Error)
 			told[0].Severity = Failure
-			return told
+			all, since = append(all, told...), later(since, run.Ended) // it was tried out, at least
 		}
-		newest = false
+		judged[run.Repository] = true
 		if run.OK {
 			since = later(since, run.Ended)
 		}
 	}
 	if time.Since(since) < drillOverdue {
-		return nil
+		return all
 	}
-	return []Finding{{Severity: Warning, Message: Message{ID: "drill.overdue", Args: Args("stack", row.Stack, "days", int(time.Since(since).Hours()/24))}}}
+	return append(all, Finding{Severity: Warning, Message: Message{ID: "drill.overdue", Args: Args("stack", row.Stack, "days", int(time.Since(since).Hours()/24))}})
+}
+
+// outOfReach tells whether a run ended because its repository did not answer or was not
+// there. That says nothing of the snapshots; what is the matter with the repository is
+// told by itself.
+func (r BackupRun) outOfReach() bool {
+	return r.Error != nil && slices.Contains([]string{"backup.gone", "backups.no-repository", "backups.unreachable"}, r.Error.ID)
 }
 
 // drillHere proves the repository of the box.
@@ -325,11 +343,11 @@ func (d *Daemon) drillOffsite(ctx context.Context) (err error) {
 	return err
 }
 
-// drillFrom drills by itself: where every stack is stopped there is nothing to do, which
-// is an error only for somebody who asks for a drill.
+// drillFrom drills by itself: where every stack is stopped or nothing was saved yet there
+// is nothing to do, which is an error only for somebody who asks for a drill.
 func (d *Daemon) drillFrom(ctx context.Context, repository string) error {
 	err := d.Drill(ctx, DrillRequest{Repository: repository}, nil)
-	if IsProblem(err, "drill.nothing-runs") {
+	if IsProblem(err, "drill.nothing-runs") || IsProblem(err, "restore.nothing-saved") {
 		return nil
 	}
 	return err

@@ -71,8 +71,8 @@ func TestDrillThatFails(t *testing.T) {
 		"no room":            {want: "restore.no-room", spoil: func(b *bench) { b.space.free = 1 << 20 }},
 		"no room to load it": {want: "drill.no-room", spoil: func(b *bench) { b.space.free = 256<<20 + 5 }},
 		"no memory":          {want: "drill.no-memory", spoil: func(b *bench) { b.space.memory = -1 }},
-		"unreachable": {want: "backups.unreachable", spoil: func(b *bench) {
-			b.vault.fail("box", &backups.Problem{ID: "backups.unreachable"})
+		"damaged": {want: "backups.repository-damaged", spoil: func(b *bench) {
+			b.vault.fail("box", &backups.Problem{ID: "backups.repository-damaged"})
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,11 +102,82 @@ func TestDrillEachNight(t *testing.T) {
 		if err != nil || len(runs) < 1 || !runs[0].OK {
 			t.Fatalf("%+v, %v", runs, err)
 		}
-		b.vault.fail("box", &backups.Problem{ID: "backups.unreachable"})
+		b.vault.fail("box", &backups.Problem{ID: "backups.repository-damaged"})
 		time.Sleep(24 * time.Hour)
 		if f := b.findings(); !slices.Contains(f, "failure drill.failed") {
 			t.Errorf("findings %v", f)
 		}
+	})
+}
+
+// TestDrillOfARepositoryOutOfReach says nothing of its snapshots; that nothing was proven
+// for days is told all the same.
+func TestDrillOfARepositoryOutOfReach(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, _ *appliance.Daemon) {
+		time.Sleep(28 * time.Hour)
+		b.vault.fail("box", &backups.Problem{ID: "backups.unreachable"})
+		time.Sleep(24 * time.Hour)
+		if f := b.findings(); slices.Contains(f, "failure drill.failed") || !slices.Contains(f, "warning backups.unreachable") {
+			t.Errorf("findings %v", f)
+		}
+		time.Sleep(3 * 24 * time.Hour)
+		if f := b.findings(); slices.Contains(f, "failure drill.failed") || !slices.Contains(f, "warning drill.overdue") {
+			t.Errorf("after days: findings %v", f)
+		}
+	})
+}
+
+// TestDrillThatFailedElsewhere is told of until a drill there goes well, whatever is proven
+// here, and no more when the repository is not in the configuration.
+func TestDrillThatFailedElsewhere(t *testing.T) {
+	saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		drill := func(repository string) error {
+			time.Sleep(time.Second)
+			return d.Drill(t.Context(), appliance.DrillRequest{Repository: repository}, nil)
+		}
+		failed := func() bool { return slices.Contains(b.findings(), "failure drill.failed") }
+		b.vault.fail("offsite", &backups.Problem{ID: "backups.repository-damaged"})
+		if err := drill("offsite"); err == nil {
+			t.Fatal("it went well")
+		}
+		b.vault.fail("offsite", nil)
+		if err := drill("box"); err != nil || !failed() {
+			t.Errorf("hidden by the box's own, %v: %v", err, b.findings())
+		}
+		for _, f := range mustFindings(t, d, "drill.failed") {
+			if f.Args["repository"] != "offsite" {
+				t.Errorf("%v", f)
+			}
+		}
+		b.reconfigure(d, testConfig)
+		if failed() {
+			t.Errorf("it was removed: %v", b.findings())
+		}
+		b.reconfigure(d, offsiteConfig)
+		if err := drill("offsite"); err != nil || failed() {
+			t.Errorf("it went well: %v, %v", err, b.findings())
+		}
+	})
+}
+
+// TestDrillOfNothing: where nothing was saved yet there is nothing to be proven. Who asks
+// is told so; nothing failed.
+func TestDrillOfNothing(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		b.reconfigure(d, offsiteConfig)
+		if err := d.Drill(t.Context(), appliance.DrillRequest{Repository: "offsite"}, nil); !appliance.IsProblem(err, "restore.nothing-saved") {
+			t.Error(err)
+		}
+		if runs, err := b.store.Runs(t.Context(), "offsite", appliance.BackupDrill, 10); err != nil || len(runs) > 0 {
+			t.Errorf("%+v, %v", runs, err)
+		}
+		b.nothingOfDrills()
 	})
 }
 

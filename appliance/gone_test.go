@@ -96,19 +96,79 @@ func (nowhere) Check(_ context.Context, r backups.Repository, _ backups.Part) (b
 	return backups.CheckReport{}, &backups.Problem{ID: "backups.no-repository", Args: map[string]string{"repository": r.Name}}
 }
 
+// asked are the repositories that were asked anything.
+type asked struct {
+	nowhere
+	some *[]string
+}
+
+func (a asked) Check(ctx context.Context, r backups.Repository, p backups.Part) (backups.CheckReport, error) {
+	*a.some = append(*a.some, r.Name)
+	return a.nowhere.Check(ctx, r, p)
+}
+
+func (a asked) Forget(_ context.Context, r backups.Repository, _ backups.Retention, _ ...string) (f backups.Forgotten, err error) {
+	*a.some = append(*a.some, r.Name)
+	return f, &backups.Problem{ID: "backups.no-repository", Args: map[string]string{"repository": r.Name}}
+}
+
+// TestUpkeepBeforeTheFirstBackup has nothing to look after, and does not fail.
+func TestUpkeepBeforeTheFirstBackup(t *testing.T) {
+	for _, name := range []string{BoxRepository, "disk"} {
+		var some []string
+		dir := t.TempDir()
+		d := &Daemon{Parts: Parts{Paths: Paths{Root: dir}, Vault: asked{some: &some}, Store: past{}, Log: slog.New(slog.DiscardHandler)}, files: host.NewFiles()}
+		r := backups.Repository{Name: name, URL: filepath.Join(dir, "repository"), PasswordFile: filepath.Join(dir, "password")}
+		checked, pruned := d.checkRepository(t.Context(), r), d.pruneRepository(t.Context(), r)
+		if checked != nil || pruned != nil || len(some) > 0 {
+			t.Errorf("%s: %v, %v, asked %v", name, checked, pruned, some)
+		}
+	}
+}
+
+// bare is a place beside repositories that is not there.
+type bare struct{ Shelf }
+
+func (bare) Get(context.Context, backups.Repository, string) ([]byte, error) {
+	return nil, &backups.Problem{ID: "kit.shelf-unreachable", Args: map[string]string{"address": "/mnt/disk/rides"}}
+}
+
+// TestPruneOfADiskThatIsNotMounted says so, and nothing of the files beside the repository.
+func TestPruneOfADiskThatIsNotMounted(t *testing.T) {
+	dir := t.TempDir()
+	d := &Daemon{Parts: Parts{Paths: Paths{Root: dir}, Vault: folders{}, Shelf: bare{}, Store: past{had: true}, Log: slog.New(slog.DiscardHandler)}, files: host.NewFiles()}
+	if err := os.MkdirAll(filepath.Dir(d.Paths.Owner()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := backups.Repository{Name: "disk", URL: filepath.Join(dir, "disk"), PasswordFile: filepath.Join(dir, "password")}
+	if err := d.pruneRepository(t.Context(), r); !IsProblem(err, "backup.gone") {
+		t.Error("not mounted:", err)
+	}
+	if err := errors.Join(os.MkdirAll(r.URL, 0o700), os.WriteFile(filepath.Join(r.URL, "config"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.pruneRepository(t.Context(), r); !IsProblem(readable(err), "kit.shelf-unreachable") {
+		t.Error("there, and not beside it:", err)
+	}
+}
+
 // KeepRun keeps nothing.
 func (past) KeepRun(context.Context, BackupRun) error { return nil }
 
 // TestGoneIsToldByWhateverLooks: who lists, restores, drills or checks does not hear that
 // a backup would make a new one, which it refuses.
 func TestGoneIsToldByWhateverLooks(t *testing.T) {
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		repository string
 		had        bool
 		want       string
 	}{{"disk", true, "backup.gone"}, {"disk", false, "backups.no-repository"}, {BoxRepository, true, "backups.no-repository"}} {
 		d := &Daemon{Parts: Parts{Vault: nowhere{}, Store: past{had: c.had}, Log: slog.New(slog.DiscardHandler)}, files: host.NewFiles()}
-		r := backups.Repository{Name: c.repository, URL: "/mnt/disk/rides"}
+		r := backups.Repository{Name: c.repository, URL: "/mnt/disk/rides", PasswordFile: password}
 		_, listed := d.restorables(t.Context(), r, "")
 		for what, err := range map[string]error{"list": listed, "check": d.checkRepository(t.Context(), r)} {
 			if !IsProblem(err, c.want) {
@@ -118,14 +178,15 @@ func TestGoneIsToldByWhateverLooks(t *testing.T) {
 	}
 }
 
-// TestNotMadeYet: the box's own repository holds nothing before its first backup, with a
-// password of a lost machine or without. One that had snapshots, or has some left, is gone
-// or damaged: that is asked for and told.
+// TestNotMadeYet: a repository holds nothing before its first backup; the box's own may
+// have a password of a lost machine. One that had snapshots, or has some left, is gone or
+// damaged: that is asked for and told. So is one whose password was lost.
 func TestNotMadeYet(t *testing.T) {
 	for name, c := range map[string]struct {
 		repository string
 		there      []string // in its folder; "password" is beside it
 		had        bool
+		id         bool // it is known from a recovery
 		told       bool
 	}{
 		"a new box":                    {},
@@ -135,23 +196,38 @@ func TestNotMadeYet(t *testing.T) {
 		"gone, and its password too":   {had: true, told: true},
 		"its config and memory lost":   {there: []string{"password", "keys/k", "snapshots/s"}, told: true},
 		"made, and does not answer so": {there: []string{"password", "config"}, told: true},
-		"another one, new":             {repository: "disk", there: []string{"password"}, told: true},
+		"another one, new":             {repository: "disk"},
+		"its password was written":     {repository: "disk", there: []string{"password"}, told: true},
+		"its password was lost":        {repository: "disk", had: true, told: true},
+		"of a kit, password lost":      {repository: "disk", id: true, told: true},
+		"its password and memory lost": {repository: "disk", there: []string{"config"}, told: true},
+		"it was opened before":         {repository: "disk", there: []string{"proven"}, told: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			r := backups.Repository{Name: cmp.Or(c.repository, BoxRepository), URL: filepath.Join(dir, "box"), PasswordFile: filepath.Join(dir, "box.password")}
+			paths := Paths{Root: filepath.Join(dir, "root")}
+			r := backups.Repository{Name: cmp.Or(c.repository, BoxRepository), URL: filepath.Join(dir, "repository"), PasswordFile: filepath.Join(dir, "password")}
 			for _, file := range c.there {
 				path := filepath.Join(r.URL, file)
-				if file == "password" {
+				switch file {
+				case "password":
 					path = r.PasswordFile
+				case "proven":
+					path = paths.Proven(r.Name)
 				}
 				if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(file), 0o600)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			d := &Daemon{Parts: Parts{Vault: nowhere{}, Store: past{had: c.had}}, files: host.NewFiles()}
+			d := &Daemon{Parts: Parts{Paths: paths, Vault: nowhere{}, Store: past{had: c.had}}, files: host.NewFiles()}
+			if c.id {
+				record := RecoveryRecord{IDs: map[string]string{r.Name: "id"}}
+				if err := errors.Join(os.MkdirAll(filepath.Dir(paths.Recovery()), 0o700), record.Keep(paths, d.files)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			all, err := d.restorables(t.Context(), r, "")
-			if IsProblem(err, "backups.no-repository") != c.told || (err == nil) == c.told || (all != nil) == c.told || len(all) > 0 {
+			if told := IsProblem(err, "backups.no-repository") || IsProblem(err, "backup.gone"); told != c.told || (err == nil) == c.told || (all != nil) == c.told || len(all) > 0 {
 				t.Errorf("%v, %v", all, err)
 			}
 		})

@@ -21,6 +21,7 @@ func TestRepairLeavesNoCopies(t *testing.T) {
 			_, err := os.Stat(b.paths.Stage(appliance.BackupFull))
 			return err == nil
 		}
+		b.made("box")
 		b.vault.bad = 2
 		if err := d.Upkeep(t.Context(), appliance.BackupCheck, nil); !appliance.IsProblem(err, "backup.damaged") || copies() {
 			t.Fatalf("copies: %v, %v", copies(), err)
@@ -51,6 +52,8 @@ func TestRepairLeavesNoCopies(t *testing.T) {
 // that; everything is saved there anew all the same.
 func TestDamageWhereTheBoxMayOnlyAdd(t *testing.T) {
 	saving(t, strings.Replace(offsiteConfig, `rides"}`, `rides", append_only: true}`, 1), func(t *testing.T, b *bench, d *appliance.Daemon) {
+		b.made("box")
+		b.made("offsite")
 		b.vault.checking = func(repository string) {
 			if repository == "offsite" {
 				b.vault.bad = 2

@@ -24,6 +24,8 @@ type kitsTwin struct {
 	files map[string]string // what is read beside the order, such as a password
 	// byHand is what no kit may bring.
 	byHand []string
+	// without are repositories whose password can not be read.
+	without []string
 }
 
 var _ appliance.Kits = (*kitsTwin)(nil)
@@ -40,7 +42,7 @@ func (k *kitsTwin) Make(_ context.Context, o appliance.KitOrder, than string) (a
 		return appliance.SealedKit{}, k.err
 	}
 	mark := fmt.Sprint(o.Recipient, o.Epoch, o.Name, o.Domain, o.Configuration, o.Repositories, o.IDs, k.files)
-	made := appliance.SealedKit{Serial: o.Serial, Issued: o.Issued, Fingerprint: mark, Label: strconv.AppendInt(nil, o.Serial, 10), ByHand: k.byHand}
+	made := appliance.SealedKit{Serial: o.Serial, Issued: o.Issued, Fingerprint: mark, Label: strconv.AppendInt(nil, o.Serial, 10), ByHand: k.byHand, Without: k.without}
 	if mark != than {
 		made.File = fmt.Appendf(nil, "kit %d for %s: %s", o.Serial, o.Recipient, mark)
 	}

@@ -83,6 +83,25 @@ func (d *Daemon) meet(ctx context.Context) {
 // to save there by hand.
 const settling = 5 * time.Minute
 
+// firstSaved is by when something was saved to a new repository, if all goes well: the
+// first dump or whole backup makes what opens it.
+const firstSaved = 6 * settling
+
+// savesSoon tells whether a repository is so new that nobody has to wonder that nothing
+// opens it yet.
+func (d *Daemon) savesSoon(ctx context.Context, name string) bool {
+	r, err := d.repository(name)
+	if err != nil {
+		return false
+	}
+	known, _, err := d.known(ctx, []backups.Repository{r})
+	if err != nil || time.Since(known[0].Since) > firstSaved {
+		return false
+	}
+	unmade, err := d.unmade(ctx, r)
+	return err == nil && unmade
+}
+
 // fullSoon tells whether everything is to be saved before the night: a repository came
 // after the last time that this began, last, and no whole backup to it began since.
 // One that fails is tried again at night, like any other. The very first backup of a

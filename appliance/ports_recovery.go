@@ -39,6 +39,8 @@ type SealedKit struct {
 	Fingerprint string          `json:"fingerprint"` // tells nothing of what is in it
 	Label       json.RawMessage `json:"label"`       // says which one it is; no secret
 	SHA256      string          `json:"sha256"`      // of the File, in hex; the box fills it in
+	// Recipient is of the pages that open it; the box fills it in. Empty: nobody noted it.
+	Recipient string `json:"recipient,omitempty"`
 	// Without are repositories that are not in it: nobody could read what it takes
 	// to open them.
 	Without []string `json:"without,omitempty"`

@@ -50,6 +50,8 @@ type RecoveryRecord struct {
 type KitCopy struct {
 	Serial int64     `json:"serial,omitempty"` // 0: none was ever taken
 	At     time.Time `json:"at,omitzero"`
+	// Recipient is of the pages that open it; empty where nobody noted it.
+	Recipient string `json:"recipient,omitempty"`
 }
 
 // ReadRecovery reads the record; without one it is empty.

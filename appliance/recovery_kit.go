@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"rochdale/appliance/host"
+	"rochdale/backups"
 )
 
 // reissueLimit bounds one look at the kit: it asks every repository.
@@ -69,8 +70,8 @@ func (d *Daemon) bringKit(ctx context.Context, r *RecoveryRecord, whole bool) er
 		return err
 	}
 	err := d.publishKit(ctx, r, whole)
-	if len(r.Kit.Without) > 0 {
-		err = errors.Join(Problem("recovery.kit-without", nil, "repositories", strings.Join(r.Kit.Without, ", ")), err)
+	if lacking := slices.DeleteFunc(slices.Clone(r.Kit.Without), func(name string) bool { return d.savesSoon(ctx, name) }); len(lacking) > 0 {
+		err = errors.Join(Problem("recovery.kit-without", nil, "repositories", strings.Join(lacking, ", ")), err)
 	}
 	if err == nil {
 		return nil
@@ -98,7 +99,7 @@ func (d *Daemon) issueKit(ctx context.Context, r *RecoveryRecord) error {
 	}
 	r.IDs = o.IDs
 	if made.File == nil {
-		r.Kit.Without, r.Kit.ByHand = made.Without, made.ByHand
+		r.Kit.Without, r.Kit.ByHand, r.Kit.Recipient = made.Without, made.ByHand, o.Recipient
 		return nil
 	}
 	private := host.Attr{Mode: 0o700, UID: os.Geteuid(), GID: os.Getegid()}
@@ -109,7 +110,7 @@ func (d *Daemon) issueKit(ctx context.Context, r *RecoveryRecord) error {
 	if err := d.files.Write(d.Paths.SealedKit(), made.File, private); err != nil {
 		return err
 	}
-	made.SHA256 = sumOf(made.File)
+	made.SHA256, made.Recipient = sumOf(made.File), o.Recipient
 	r.Kit, r.Published = made, map[string]int64{}
 	d.Log.Info("a new recovery kit was issued", "serial", made.Serial)
 	return r.Keep(d.Paths, d.files)
@@ -204,8 +205,11 @@ func readBounded(r io.Reader, most int64) ([]byte, error) {
 }
 
 // publishKit puts the kit beside every repository that is this machine's. One that
-// can not be reached keeps nothing from the others.
+// can not be reached keeps nothing from the others. What ails a disk comes last: it may be
+// away for weeks, and only the first trouble is told.
 func (d *Daemon) publishKit(ctx context.Context, r *RecoveryRecord, whole bool) (err error) {
+	var away error
+	defer func() { err = errors.Join(err, away) }()
 	if r.Published == nil {
 		r.Published = map[string]int64{}
 	}
@@ -227,6 +231,8 @@ func (d *Daemon) publishKit(ctx context.Context, r *RecoveryRecord, whole bool) 
 			r.Published[repository.Name] = r.Kit.Serial
 		case ctx.Err() != nil:
 			return errors.Join(err, one)
+		case repository.Kind() == backups.Local && refusedBy(one, "kit.shelf-unreachable"):
+			away = errors.Join(away, one)
 		default:
 			err = errors.Join(err, one)
 		}
@@ -265,6 +271,9 @@ func (d *Daemon) RecoveryKit(ctx context.Context) (KitFile, error) {
 func (d *Daemon) KitCopied(_ context.Context, serial int64) error {
 	return d.amendRecovery(func(r *RecoveryRecord) error {
 		r.Copied = KitCopy{Serial: serial, At: time.Now().UTC().Truncate(time.Second)}
+		if serial == r.Kit.Serial {
+			r.Copied.Recipient = r.Kit.Recipient
+		}
 		return nil
 	})
 }

@@ -90,8 +90,12 @@ func (d *Daemon) recoveryFindings(ctx context.Context) []Finding {
 // toTheMinute is a time for people: two kits may be of one day.
 const toTheMinute = "2006-01-02 15:04 UTC"
 
+// copyFinding tells of the copy that the co-op keeps. Pages of an earlier printing are to
+// be destroyed: then nothing opens a copy that was sealed for them.
 func (r RecoveryRecord) copyFinding() *Finding {
 	switch {
+	case r.Copied.Recipient != "" && r.Copied.Recipient != r.Recipient:
+		return &Finding{Severity: Warning, Message: Message{ID: "recovery.copy-other-pages"}}
 	case r.Kit.Serial == 0 || r.Kit.Issued.IsZero() || r.Copied.Serial >= r.Kit.Serial: // of none, or of the lost machine's
 		return nil
 	case r.Copied.Serial == 0:

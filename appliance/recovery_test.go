@@ -165,6 +165,77 @@ func TestReplacedMachinePublishesNothing(t *testing.T) {
 	})
 }
 
+// TestCopyForPagesFromBefore: after a new printing nothing opens the co-op's copy any more.
+// One of which nobody noted the pages is old, as before.
+func TestCopyForPagesFromBefore(t *testing.T) {
+	for name, c := range map[string]struct {
+		unnoted bool
+		want    string
+	}{"noted": {want: "warning recovery.copy-other-pages"}, "not noted": {unnoted: true, want: "notice recovery.copy-old"}} {
+		t.Run(name, func(t *testing.T) {
+			printed(t, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				if err := d.KitCopied(t.Context(), b.record().Kit.Serial); err != nil {
+					t.Fatal(err)
+				}
+				if c.unnoted {
+					r := b.record()
+					r.Copied.Recipient = ""
+					if err := r.Keep(b.paths, host.NewFiles()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(time.Minute)
+				again := appliance.Printing{Recipient: "age1second", Set: "def456", Need: 2, Of: 3, Checks: []byte(`{"pages":[{"page":1},{"page":2},{"page":3}]}`)}
+				if _, err := d.Printed(t.Context(), again); err != nil {
+					t.Fatal(err)
+				}
+				if f := b.findings(); !slices.Contains(f, c.want) {
+					t.Errorf("findings %v, want %s", f, c.want)
+				}
+				k, err := d.RecoveryKit(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := d.KitCopied(t.Context(), k.Serial); err != nil {
+					t.Fatal(err)
+				}
+				if f := b.findings(); slices.ContainsFunc(f, func(f string) bool { return strings.Contains(f, "recovery.copy-") }) {
+					t.Errorf("with a new copy: findings %v", f)
+				}
+			})
+		})
+	}
+}
+
+// TestKitWithoutANewRepository: what opens it is made by the first backup to it. Until that
+// had its time nobody is told that the kit lacks it.
+func TestKitWithoutANewRepository(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		b.kits.shelf, d.Kits = b.shelf, b.kits
+		if _, err := d.Printed(t.Context(), appliance.Printing{Recipient: "age1first", Set: "abc123", Need: 1, Of: 1, Checks: []byte(`{"pages":[{"page":1}]}`)}); err != nil {
+			t.Fatal(err)
+		}
+		b.kits.without = []string{"offsite"}
+		b.vault.fail("offsite", unreachable("offsite"))
+		b.reconfigure(d, offsiteConfig)
+		time.Sleep(time.Minute)
+		if s, err := d.Recovery(t.Context()); err != nil || s.Trouble != nil || !slices.Equal(b.record().Kit.Without, []string{"offsite"}) {
+			t.Errorf("just added: %v, %v, without %v", s.Trouble, err, b.record().Kit.Without)
+		}
+		time.Sleep(time.Hour)
+		if err := d.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s, err := d.Recovery(t.Context()); err != nil || s.Trouble == nil || s.Trouble.ID != "recovery.kit-without" {
+			t.Errorf("an hour later: %v, %v", s.Trouble, err)
+		}
+	})
+}
+
 // TestFindingsAboutTheKit of a year.
 func TestFindingsAboutTheKit(t *testing.T) {
 	printed(t, func(t *testing.T, b *bench, d *appliance.Daemon) {

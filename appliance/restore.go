@@ -59,11 +59,14 @@ func (d *Daemon) Snapshots(ctx context.Context, repository string) ([]Restorable
 	return d.restorables(ctx, r, "")
 }
 
-// unmade tells whether the box's own repository waits for its first backup, which makes
-// it. A password says nothing of that: a recovery brings the one of the lost machine. One
+// unmade tells whether a repository waits for its first backup, which makes it. A password
+// of the box's own says nothing of that: a recovery brings the one of the lost machine. One
 // that is gone, or has lost its config, is told of by whoever asks it.
 func (d *Daemon) unmade(ctx context.Context, r backups.Repository) (bool, error) {
-	if r.Name != BoxRepository || isFile(filepath.Join(r.URL, "config")) {
+	if r.Name != BoxRepository {
+		return d.unmadeBeside(ctx, r)
+	}
+	if isFile(filepath.Join(r.URL, "config")) {
 		return false, nil
 	}
 	left, err := os.ReadDir(filepath.Join(r.URL, "snapshots"))
@@ -72,6 +75,22 @@ func (d *Daemon) unmade(ctx context.Context, r backups.Repository) (bool, error)
 	}
 	had, err := d.hadSnapshots(ctx, r.Name)
 	return !had, err
+}
+
+// unmadeBeside is unmade for a repository beside the box's own. Its password is made with
+// it: one that is missing was lost only where the repository was there before. A bare
+// machine that is being recovered remembers nothing of that.
+func (d *Daemon) unmadeBeside(ctx context.Context, r backups.Repository) (bool, error) {
+	if d.Store == nil || r.Kind() == backups.Local && isFile(filepath.Join(r.URL, "config")) {
+		return false, nil
+	}
+	for _, path := range []string{r.PasswordFile, d.Paths.Proven(r.Name)} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return false, nil // who reads it says what is wrong
+		}
+	}
+	made, err := d.wasMade(ctx, r.Name)
+	return !made, err
 }
 
 // restorables are all snapshots of a repository, each with the whole one that its
@@ -127,6 +146,15 @@ func (d *Daemon) choose(ctx context.Context, r backups.Repository, stack, at str
 	all, err := d.restorables(ctx, r, stack)
 	if err != nil {
 		return Restorable{}, err
+	}
+	if len(all) == 0 {
+		unmade, err := d.unmade(ctx, r)
+		if err == nil && unmade {
+			err = Problem("restore.nothing-saved", nil, "repository", r.Name).WithCode(ExitUsage)
+		}
+		if err != nil {
+			return Restorable{}, err
+		}
 	}
 	one, ok, err := chosen(all, at, time.Now())
 	if err == nil && !ok {

@@ -81,6 +81,7 @@ func TestDamageIsNotPruned(t *testing.T) {
 	for name, repairing := range map[string]bool{"in the repair": true, "after it": false} {
 		t.Run(name, func(t *testing.T) {
 			saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+				b.made("box")
 				b.vault.bad = 2
 				if repairing {
 					b.fillsTheDisk()

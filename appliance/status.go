@@ -199,7 +199,7 @@ func (d *Daemon) Findings(ctx context.Context) []Finding {
 		all = append(all, c.Findings(bounded)...)
 		cancel()
 	}
-	return tidy(all)
+	return tidy(d.lessOfGone(ctx, all))
 }
 
 // certificateFindings tell of hosts whose certificate could not be had.

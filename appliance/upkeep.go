@@ -106,8 +106,12 @@ func (d *Daemon) health(ctx context.Context, repository string) (backups.Health,
 }
 
 // checkRepository reads the next part. What is broken is healed at once: as long
-// as the sources exist a forced backup makes up for it.
+// as the sources exist a forced backup makes up for it. Before the first backup there is
+// nothing to read.
 func (d *Daemon) checkRepository(ctx context.Context, r backups.Repository) error {
+	if unmade, err := d.unmade(ctx, r); unmade || err != nil {
+		return err
+	}
 	health, err := d.health(ctx, r.Name)
 	if err != nil {
 		return err
@@ -184,6 +188,9 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) erro
 	if r.AppendOnly {
 		return nil
 	}
+	if unmade, err := d.unmade(ctx, r); unmade || err != nil {
+		return err
+	}
 	health, err := d.health(ctx, r.Name)
 	if err != nil {
 		return err
@@ -192,7 +199,7 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) erro
 		return Problem("backup.prune-held", nil, "repository", r.Name)
 	}
 	return d.keepUp(ctx, r, BackupPrune, func(ctx context.Context, run *BackupRun) error {
-		if err := d.mayWrite(ctx, r); err != nil {
+		if err := d.mayWriteThere(ctx, r); err != nil {
 			return err
 		}
 		for _, old := range []struct {
@@ -219,6 +226,19 @@ func (d *Daemon) pruneRepository(ctx context.Context, r backups.Repository) erro
 		}
 		return d.Vault.Prune(ctx, r)
 	})
+}
+
+// mayWriteThere is mayWrite in the words of who asks the repository itself: whoever looks
+// beside one that is not there, as on a disk that is not mounted, sees only half of that.
+func (d *Daemon) mayWriteThere(ctx context.Context, r backups.Repository) error {
+	err := d.mayWrite(ctx, r)
+	if !refusedBy(err, "kit.shelf-unreachable") {
+		return err
+	}
+	if _, there := d.Vault.Identify(ctx, r); there != nil {
+		return d.gone(ctx, r, there)
+	}
+	return err
 }
 
 const (

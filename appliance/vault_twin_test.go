@@ -28,7 +28,7 @@ type vaultTwin struct {
 	down    map[string]error          // by repository
 	takes   time.Duration             // for a backup
 	lays    time.Duration             // for a restore
-	stopped error // what a backup gives that is ended, if not why
+	stopped error                     // what a backup gives that is ended, if not why
 	slowFor string                    // the only repository that takes long; empty: each
 	asked   map[string]time.Duration  // how long a repository takes to say whether it is there
 	downFor string                    // what alone fails; empty: everything

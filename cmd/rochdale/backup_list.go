@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -47,6 +48,10 @@ func (a *app) listBackups(ctx context.Context, from string) error {
 		}{1, status.Backups, list})
 	}
 	a.writeRepositories(status.Backups.Repositories)
+	if len(list) == 0 {
+		a.writeNoSnapshot(cmp.Or(from, appliance.BoxRepository), status.Backups.Repositories)
+		return nil
+	}
 	a.writeSnapshots(list, from)
 	return nil
 }
@@ -85,13 +90,20 @@ func moment(at time.Time) string {
 	return at.UTC().Format(minute)
 }
 
+// writeNoSnapshot says that a repository has none, and which other one has some.
+func (a *app) writeNoSnapshot(from string, all []appliance.RepositoryStatus) {
+	a.printer.Say("cli.backup.none", "repository", from)
+	for _, r := range all {
+		if r.Name != from && !r.LastSuccess.IsZero() {
+			a.printer.Say("cli.backup.elsewhere", "repository", r.Name)
+			return
+		}
+	}
+}
+
 // writeSnapshots lists them, with the command that goes back to one: it has to name the
 // repository as it was named here.
 func (a *app) writeSnapshots(list []appliance.Restorable, from string) {
-	if len(list) == 0 {
-		a.printer.Say("cli.backup.none")
-		return
-	}
 	if from != "" {
 		from = " --from " + from
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"rochdale/appliance"
 	"rochdale/appliance/api"
@@ -18,10 +19,11 @@ import (
 type unsaved struct {
 	exampleDaemon
 	err error
+	box time.Time // when the box's own got its last snapshot
 }
 
 func (u unsaved) Status(context.Context) (appliance.Status, error) {
-	return appliance.Status{Schema: 1, Backups: appliance.BackupStatus{Repositories: []appliance.RepositoryStatus{{Name: "box"}, {Name: "offsite", Kind: "sftp"}}}}, nil
+	return appliance.Status{Schema: 1, Backups: appliance.BackupStatus{Repositories: []appliance.RepositoryStatus{{Name: "box", LastSuccess: u.box}, {Name: "offsite", Kind: "sftp"}}}}, nil
 }
 
 func (u unsaved) Snapshots(context.Context, string) ([]appliance.Restorable, error) {
@@ -33,11 +35,15 @@ func (u unsaved) Snapshots(context.Context, string) ([]appliance.Restorable, err
 func TestListBeforeTheFirstBackup(t *testing.T) {
 	for name, c := range map[string]struct {
 		from, problem string
+		box           time.Time
+		want          []string
 	}{
-		"its own, not made yet": {},
-		"its own, gone":         {problem: "backups.no-repository"},
-		"its own, damaged":      {problem: "backups.repository-damaged"},
-		"another one":           {from: "offsite", problem: "backups.no-repository"},
+		"its own, not made yet":     {want: []string{"no snapshot in box yet", "backup run --to box"}},
+		"another one, not made yet": {from: "offsite", box: time.Now(), want: []string{"no snapshot in offsite yet", "backup run --to offsite", "backup list --from box"}},
+		"none anywhere":             {from: "offsite", want: []string{"no snapshot in offsite yet"}},
+		"its own, gone":             {problem: "backups.no-repository"},
+		"its own, damaged":          {problem: "backups.repository-damaged"},
+		"another one":               {from: "offsite", problem: "backups.no-repository"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, out := testApp(false, nil)
@@ -50,7 +56,7 @@ func TestListBeforeTheFirstBackup(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := unsaved{}
+			d := unsaved{box: c.box}
 			if c.problem != "" {
 				d.err = appliance.Problem(c.problem, nil, "repository", "box", "address", "/var/lib/rochdale/backup/box")
 			}
@@ -60,8 +66,14 @@ func TestListBeforeTheFirstBackup(t *testing.T) {
 			if fine != (err == nil) || !fine && !appliance.IsProblem(err, c.problem) {
 				t.Error(err)
 			}
-			if said := out.String(); !strings.Contains(said, "offsite") || strings.Contains(said, "no snapshot yet") != fine {
+			said := out.String()
+			if !strings.Contains(said, "offsite") || strings.Contains(said, "no snapshot") != fine || strings.Contains(said, "elsewhere") == c.box.IsZero() {
 				t.Errorf("said:\n%s", said)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(said, want) {
+					t.Errorf("%q is not in:\n%s", want, said)
+				}
 			}
 		})
 	}
