@@ -492,12 +492,15 @@ func (s staged) tags() []string {
 }
 
 // ran does something to a repository and keeps how it ended. What the daemon's
-// own end interrupted has not ended.
+// own end interrupted has not ended, unless it left a snapshot that a person has to mark.
 func (d *Daemon) ran(ctx context.Context, repository string, kind BackupKind, do func(*BackupRun) error) (BackupRun, error) {
 	run := BackupRun{ID: ulid.MustNew(ulid.Now(), rand.Reader).String(), Repository: repository, Kind: kind, Began: time.Now().UTC()}
 	err := readable(do(&run))
 	if err != nil && ctx.Err() != nil {
-		return run, err
+		if !passesForGood(err) {
+			return run, err
+		}
+		ctx = context.WithoutCancel(ctx)
 	}
 	run.Ended, run.OK = time.Now().UTC(), err == nil
 	if err != nil {

@@ -183,7 +183,10 @@ func (d *Daemon) backupFindings(ctx context.Context) []Finding {
 		r.known = known[i].Since
 		all = append(all, r.findings(since)...)
 	}
-	return slices.Concat(all, outsideFindings(s.Repositories), d.sameDiskFindings(repositories), d.carrying.findings(),
+	if !d.recovering() {
+		all = append(all, outsideFindings(s.Repositories)...)
+	}
+	return slices.Concat(all, d.sameDiskFindings(repositories), d.carrying.findings(),
 		d.stoppedFindings(ctx, rows), d.damageFindings(ctx), d.drillFindings(ctx, rows))
 }
 
@@ -357,7 +360,7 @@ func (d *Daemon) lessOfGone(ctx context.Context, all []Finding) (kept []Finding)
 		return f.Severity == Warning && f.ID != "backup.gone" && (gone[f.Args["repository"]] || gone[f.Args["address"]])
 	}
 	for i, f := range all {
-		staleThere := f.ID == "recovery.kit-stale" && i+1 < len(all) && (follows(all[i+1]) || all[i+1].ID == "backup.gone")
+		staleThere := f.ID == "recovery.kit-stale" && i+1 < len(all) && (follows(all[i+1]) || all[i+1].ID == "backup.gone" && gone[all[i+1].Args["repository"]])
 		if !follows(f) && !staleThere {
 			kept = append(kept, f)
 		}

@@ -219,7 +219,7 @@ func (d *Daemon) carry(r backups.Repository, s staged) (l *load, fresh bool) {
 		l.run, l.err = d.ran(d.base, r.Name, s.manifest.Kind, func(run *BackupRun) error { //nolint:contextcheck // that it was stopped is kept, too
 			err := d.saveInto(ctx, r, s, run)
 			var why *Error
-			if err != nil && errors.As(context.Cause(ctx), &why) && !refusedBy(err, "backups.not-set-aside") {
+			if err != nil && errors.As(context.Cause(ctx), &why) && !passesForGood(err) {
 				return why
 			}
 			return err
@@ -262,14 +262,19 @@ func grace(kind BackupKind) time.Duration {
 	return time.Hour
 }
 
+// passesForGood tells whether a backup left an incomplete snapshot that could not be set
+// aside. That comes before whatever else ended the backup: a person has to mark it, and
+// nothing else tells of it.
+func passesForGood(err error) bool { return refusedBy(err, "backups.not-set-aside") }
+
 // within does something to a repository that may take so long, and tells plainly when
 // it took longer.
 func within(ctx context.Context, most time.Duration, repository string, do func(context.Context) error) error {
 	bounded, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	err := do(bounded)
-	if refusedBy(err, "backups.not-set-aside") {
-		return err // there is something to do, whatever took so long
+	if passesForGood(err) {
+		return err
 	}
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		return Problem("backup.too-slow", err, "repository", repository, "minutes", int(most.Minutes()))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -178,6 +179,24 @@ func TestDrillOfNothing(t *testing.T) {
 			t.Errorf("%+v, %v", runs, err)
 		}
 		b.nothingOfDrills()
+	})
+}
+
+// TestMaybeRenamed: a password of a repository that is not configured may be this one's,
+// under the name that it had before. Then nobody says that nothing was saved.
+func TestMaybeRenamed(t *testing.T) {
+	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		if err := backup(d, appliance.BackupFull); err != nil {
+			t.Fatal(err)
+		}
+		b.reconfigure(d, offsiteConfig)
+		other := filepath.Join(filepath.Dir(b.paths.RepositoryPassword("offsite")), "old.password")
+		if err := os.WriteFile(other, []byte("secret\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Drill(t.Context(), appliance.DrillRequest{Repository: "offsite"}, nil); err == nil || appliance.IsProblem(err, "restore.nothing-saved") {
+			t.Error(err)
+		}
 	})
 }
 

@@ -67,6 +67,9 @@ func KitVariable(name string) bool {
 	}, name)
 }
 
+// MaxCredentials bounds a file of credentials, in bytes.
+const MaxCredentials = 64 << 10
+
 // KitCredentials gives the name in the first line of a file of credentials that no
 // [KitVariable] is set in; empty if there is none. Of a line that sets nothing it gives "?".
 //

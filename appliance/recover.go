@@ -233,14 +233,15 @@ func (w *recovering) load(ctx context.Context, report step.Report) error {
 	if err != nil {
 		return err
 	}
+	// Before anything is moved out of what is laid out: the next attempt begins anew.
+	if err := w.roomToLoad(ctx); err != nil {
+		return err
+	}
 	if err := w.placeFiles(ctx, w.restored(), w.took, w.c, "recovery", report); err != nil {
 		return err
 	}
 	from, err := inside(w.restored(), w.took.Database)
 	if err != nil {
-		return err
-	}
-	if err := w.roomToLoad(ctx); err != nil {
 		return err
 	}
 	if err := w.Data.Load(ctx, from, place); err != nil {

@@ -227,6 +227,9 @@ func TestRecoverThatFails(t *testing.T) {
 				if _, ok, err := b.store.Release(t.Context(), "delivery"); ok || err != nil || len(b.engine.running("coop")) > 0 {
 					t.Error("something runs", err)
 				}
+				if moved, err := filepath.Glob(filepath.Join(b.paths.Volume("delivery", 2, "data"), "photo.jpg")); c.want == "recover.no-room" && (err != nil || len(moved) > 0) {
+					t.Errorf("there was no room, and yet %v was moved, %v", moved, err)
+				}
 				b.spoil(func(b *bench) { b.engine.sick = nil })
 				b.space.free = 1 << 40
 				b.vault.fail("offsite", nil)
@@ -276,7 +279,7 @@ func TestScheduleWaitsForTheRecovery(t *testing.T) {
 			return all
 		}
 		before := len(runs())
-		time.Sleep(5 * time.Hour)
+		time.Sleep(30 * time.Hour)
 		if now := runs(); len(now) != before {
 			t.Errorf("%d runs more: %+v", len(now)-before, now)
 		}

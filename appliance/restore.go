@@ -89,8 +89,24 @@ func (d *Daemon) unmadeBeside(ctx context.Context, r backups.Repository) (bool, 
 			return false, nil // who reads it says what is wrong
 		}
 	}
+	if renamed, err := d.maybeRenamed(r); renamed || err != nil {
+		return false, err
+	}
 	made, err := d.wasMade(ctx, r.Name)
 	return !made, err
+}
+
+// maybeRenamed tells whether there is a password of a repository that is not configured:
+// it may be this one's, under the name that it had before.
+func (d *Daemon) maybeRenamed(r backups.Repository) (bool, error) {
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(r.PasswordFile), "*.password"))
+	if err != nil {
+		return false, err
+	}
+	known := d.repositories()
+	return slices.ContainsFunc(files, func(file string) bool {
+		return !slices.ContainsFunc(known, func(k backups.Repository) bool { return k.PasswordFile == file })
+	}), nil
 }
 
 // restorables are all snapshots of a repository, each with the whole one that its

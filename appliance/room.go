@@ -137,10 +137,10 @@ func (d *Daemon) saveSparing(ctx context.Context, r backups.Repository, b backup
 		}
 	}()
 	saved, err := d.Vault.Backup(watched, r, b)
-	if refusedBy(err, "backups.not-set-aside") {
-		return saved, err // there is something to do about the snapshot, whatever ended the backup
-	}
 	if why := context.Cause(watched); err != nil && IsProblem(why, "backup.no-spare") && ctx.Err() == nil {
+		if passesForGood(err) {
+			why = errors.Join(readable(err), why)
+		}
 		return backups.Saved{}, errors.Join(why, d.giveBack(ctx, r, b.Force))
 	}
 	return saved, err

@@ -208,7 +208,7 @@ func (s schedule) do(ctx context.Context, t task, last time.Time) error {
 			return err
 		}
 		err := t.Do(ctx)
-		if !t.Turns || !laneTaken(err) || time.Since(began) >= patience {
+		if !t.Turns || !laneTaken(err) || time.Since(began) >= patience && !recoveryGoesOn(err) {
 			return err
 		}
 		if err := s.store.Ran(ctx, t.Name, last); err != nil {
@@ -223,6 +223,13 @@ func (s schedule) do(ctx context.Context, t task, last time.Time) error {
 func laneTaken(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.ID == "daemon.busy" && e.Args["stack"] == exclusiveLane
+}
+
+// recoveryGoesOn tells whether the other work is a recovery: its end is waited for, however
+// long it takes.
+func recoveryGoesOn(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Args["plan"] == "stack-recover"
 }
 
 // next is the first time of a cron line after t.

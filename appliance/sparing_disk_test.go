@@ -39,6 +39,20 @@ func TestSnapshotThatPassesForGood(t *testing.T) {
 			}
 		})
 	})
+	t.Run("as the daemon ends", func(t *testing.T) {
+		saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+			b.vault.stopped = left
+			b.hangs("offsite")
+			stillOnItsWay(t, backup(d, appliance.BackupFull))
+			b.stop()
+			b.vault.stopped = nil
+			b.boot()
+			runs, err := b.store.Runs(t.Context(), "offsite", appliance.BackupFull, 9)
+			if err != nil || !slices.ContainsFunc(runs, func(r appliance.BackupRun) bool { return r.Error != nil && r.Error.ID == "backups.not-set-aside" }) {
+				t.Errorf("%+v, %v", runs, err)
+			}
+		})
+	})
 	t.Run("to give way", func(t *testing.T) {
 		saving(t, offsiteConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
 			if err := backup(d, appliance.BackupFull); err != nil {

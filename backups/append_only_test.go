@@ -129,7 +129,7 @@ func TestForgedIncomplete(t *testing.T) {
 	if err != nil || len(list) != 2 {
 		t.Fatal(list, err)
 	}
-	d.Machine = forged{d.Machine, list[0].ID}
+	d.Machine = forged{d.Machine, list[0].ID, false}
 	if now, err := d.Snapshots(t.Context(), r, b.Tags...); err != nil || len(now) != 2 {
 		t.Errorf("%v, %v", now, err)
 	}
@@ -138,20 +138,53 @@ func TestForgedIncomplete(t *testing.T) {
 	}
 }
 
+// TestForgedBesideTheCopy: nor does it take the place of the true copy.
+func TestForgedBesideTheCopy(t *testing.T) {
+	t.Parallel()
+	d, here, there := adding(t)
+	b := wholeBackup()
+	b.Paths = append(b.Paths, "/no/such/place")
+	_, err := d.Backup(t.Context(), there, b)
+	wants(t, err, "backups.incomplete")
+	told, err := d.Snapshots(t.Context(), there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden := slices.DeleteFunc(files(t, here, "snapshots"), func(file string) bool {
+		return slices.ContainsFunc(told, func(s backups.Snapshot) bool { return s.ID == filepath.Base(file) })
+	})
+	if len(hidden) != 1 {
+		t.Fatal(hidden, told)
+	}
+	machine := d.Machine
+	for _, last := range []bool{false, true} {
+		d.Machine = forged{machine, filepath.Base(hidden[0]), last}
+		if list, err := d.Snapshots(t.Context(), there, b.Tags...); err != nil || len(list) != 2 {
+			t.Errorf("%v: %v, %v", last, list, err)
+		}
+	}
+}
+
 // forged is a machine on which a list has one snapshot more, which says that it is the
 // incomplete copy of another one.
 type forged struct {
 	backups.Machine
 	original string
+	last     bool // of the list
 }
 
 // Restic implements [backups.Machine].
 func (m forged) Restic(ctx context.Context, c backups.Call) (backups.Ended, error) {
 	e, err := m.Machine.Restic(ctx, c)
-	if rest, ok := bytes.CutPrefix(bytes.TrimSpace(e.Stdout), []byte("[{")); ok && slices.Contains(c.Args, "snapshots") {
-		more := `[{"id":"` + strings.Repeat("f", 64) + `","time":"2026-11-01T00:00:00Z","tags":["incomplete"],"original":"` + m.original + `"},{`
-		e.Stdout = append([]byte(more), rest...)
+	list := bytes.Trim(bytes.TrimSpace(e.Stdout), "[]")
+	if len(list) == 0 || !slices.Contains(c.Args, "snapshots") {
+		return e, err
 	}
+	more := []byte(`{"id":"` + strings.Repeat("f", 64) + `","time":"2026-11-01T00:00:00Z","tags":["incomplete"],"original":"` + m.original + `"}`)
+	if m.last {
+		list, more = more, list
+	}
+	e.Stdout = slices.Concat([]byte("["), more, []byte(","), list, []byte("]"))
 	return e, err
 }
 

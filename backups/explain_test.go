@@ -234,3 +234,13 @@ func FuzzRead(f *testing.F) {
 		o.foundDamage()
 	})
 }
+
+// TestByHandShowsNoPassword: such a command is kept and shown to whoever reads findings.
+func TestByHandShowsNoPassword(t *testing.T) {
+	d := &Door{Program: "/restic"}
+	r := Repository{URL: "rest:https://rides:hunter2@backup.example/rides/", PasswordFile: "/p", Options: []string{"sftp.command=sshpass -p hunter2"}}
+	const want = "/restic --repo='rest:https://rides:...@backup.example/rides/' --password-file=/p --option='sftp.command=...' forget x"
+	if got := d.byHand(r, "forget x"); got != want {
+		t.Errorf("%s", got)
+	}
+}

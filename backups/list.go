@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,16 +51,16 @@ func (d *Door) snapshots(ctx context.Context, r Repository, tags []string) (list
 	if err := json.Unmarshal(o.Stdout, &all); err != nil {
 		return nil, nil, r.unclear(err)
 	}
-	copies := map[string]listed{} // the incomplete ones, by the first id
+	copies := map[string][]listed{} // the incomplete ones, by the first id
 	for _, s := range all {
 		if s.Original != "" && s.has([]string{Incomplete}) {
-			copies[s.Original] = s
+			copies[s.Original] = append(copies[s.Original], s)
 		}
 	}
 	for _, s := range all {
 		switch {
 		case !s.has(tags):
-		case s.sameAs(copies[s.ID]):
+		case slices.ContainsFunc(copies[s.ID], s.sameAs):
 			replaced = append(replaced, s.ID)
 		default:
 			list = append(list, Snapshot{ID: s.ID, Time: s.Time.UTC(), Host: s.Hostname, Tags: s.Tags, Paths: s.Paths, Bytes: s.Summary.Bytes})
@@ -143,14 +144,19 @@ func (d *Door) tellAhead(r Repository, ahead []Snapshot) *Problem {
 		"snapshot", few(ids), "time", ahead[0].Time.Format(time.DateTime), "command", d.byHand(r, "forget "+strings.Join(ids[:min(len(ids), 20)], " ")))
 }
 
-// byHand is a command of restic's as root types it on this machine.
+// inAddress is a password in the address of a repository.
+var inAddress = regexp.MustCompile(`(//[^/:@]*):[^/@]*@`)
+
+// byHand is a command of restic's as root types it on this machine. It is shown and kept,
+// so what may be a password, in the address or in an option, is left to whoever types.
 func (d *Door) byHand(r Repository, command string) string {
-	words := []string{d.Program, "--repo=" + quoted(r.URL), "--password-file=" + r.PasswordFile}
+	words := []string{d.Program, "--repo=" + quoted(inAddress.ReplaceAllString(r.URL, "$1:...@")), "--password-file=" + r.PasswordFile}
 	if r.EnvFile != "" {
 		words = append([]string{"env $(cat " + r.EnvFile + ")"}, words...)
 	}
 	for _, o := range r.Options {
-		words = append(words, "--option="+quoted(o))
+		name, _, _ := strings.Cut(o, "=")
+		words = append(words, "--option="+quoted(name+"=..."))
 	}
 	return strings.Join(append(words, command), " ")
 }

@@ -35,6 +35,9 @@ type Legacy struct {
 	Configuration string    `json:"configuration"` // rochdale.yaml, as it was then
 	// Files are passwords, credentials and keys, by path on the machine.
 	Files map[string][]byte `json:"files"`
+	// Laid are those of them that a recovery with this kit put in place, or was about to:
+	// what stood there before is somebody's own.
+	Laid []string `json:"laid,omitempty"`
 }
 
 const (
@@ -213,7 +216,14 @@ func (r *recovery) keys() (step.Step, bool) {
 		Do: func(context.Context, step.Report) error {
 			l := r.legacy
 			l.Schema = legacySchema
-			if err := r.dropOther(l); err != nil {
+			kept, err := ReadLegacy(r.Paths)
+			if err != nil {
+				return err
+			}
+			if err := r.dropOther(kept, l); err != nil {
+				return err
+			}
+			if l.Laid, err = r.toBeLaid(kept, l); err != nil {
 				return err
 			}
 			if err := r.keepJSON(filepath.Base(r.Paths.RescueKit()), l); err != nil {
@@ -232,22 +242,36 @@ func (r *recovery) keys() (step.Step, bool) {
 // Wrote tells whether a file is, byte for byte, what a recovery with this kit put there:
 // nobody has changed it since.
 func (l Legacy) Wrote(p appliance.Paths, path string) bool {
-	content, ours := l.Files[path]
+	content := l.Files[path]
 	at := filepath.Join("/", p.Root, path)
 	info, err := os.Lstat(at)
-	if !ours || err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(content)) {
+	if !slices.Contains(l.Laid, path) || err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(content)) {
 		return false
 	}
 	there, err := os.ReadFile(at)
 	return err == nil && bytes.Equal(there, content)
 }
 
+// toBeLaid are the files that are not there yet, and those that an earlier run with this
+// kit, or with the one that it takes the place of, has laid.
+func (r *recovery) toBeLaid(kept *Legacy, l Legacy) (paths []string, err error) {
+	for _, path := range sortedKeys(l.Files) {
+		_, err := os.Lstat(r.real(path))
+		switch {
+		case errors.Is(err, fs.ErrNotExist), kept != nil && kept.Wrote(r.Paths, path):
+			paths = append(paths, path)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return paths, nil
+}
+
 // dropOther forgets what was chosen and fetched with another kit, and what that kit put in
 // place: somebody came with a better one.
-func (r *recovery) dropOther(l Legacy) error {
-	kept, err := ReadLegacy(r.Paths)
-	if err != nil || kept == nil || kept.Kit == l.Kit {
-		return err
+func (r *recovery) dropOther(kept *Legacy, l Legacy) error {
+	if kept == nil || kept.Kit == l.Kit {
+		return nil
 	}
 	// The files first: without the kit nobody knows any more who wrote them.
 	for _, path := range sortedKeys(kept.Files) {

@@ -144,9 +144,6 @@ func (r *recovery) foreignCredentials() (all []string, err error) {
 	return all, nil
 }
 
-// maxCredentials bounds a file of credentials that is taken over, in bytes.
-const maxCredentials = 64 << 10
-
 // foreignLine gives what is foreign in a file of credentials. One that is too large to be
 // one is foreign as a whole.
 func foreignLine(file string) (line string, err error) {
@@ -155,11 +152,11 @@ func foreignLine(file string) (line string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	data, err := io.ReadAll(io.LimitReader(f, maxCredentials+1))
+	data, err := io.ReadAll(io.LimitReader(f, appliance.MaxCredentials+1))
 	if err != nil {
 		return "", err
 	}
-	if len(data) > maxCredentials {
+	if len(data) > appliance.MaxCredentials {
 		return "?", nil
 	}
 	return appliance.KitCredentials(data), nil

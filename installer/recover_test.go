@@ -449,6 +449,9 @@ func TestRecoveryWithABetterKit(t *testing.T) {
 		older.Schema, older.Kit = 1, "an older one"
 		key, password, mine := "/etc/rochdale/keys/older", "/etc/rochdale/backups/offsite.password", "/etc/rochdale/keys/mine"
 		older.Files[key], older.Files[password], older.Files[mine] = []byte("an older key"), []byte("an older password\n"), []byte("an older key")
+		person := "/etc/rochdale/keys/person" // had the same before
+		older.Files[person] = []byte("an older key")
+		older.Laid = []string{key, password, mine}
 		r := &recovery{install: &install{Deps: d}}
 		if err := errors.Join(r.keepJSON("kit.json", older), r.keepJSON(pointFile, appliance.RescuePoint{Repository: "gone"})); err != nil {
 			t.Fatal(err)
@@ -480,6 +483,9 @@ func TestRecoveryWithABetterKit(t *testing.T) {
 		}
 		if data, err := os.ReadFile(r.real(mine)); err != nil || string(data) != "mine by now!" {
 			t.Errorf("%d: what somebody has changed is %q, %v", n, data, err)
+		}
+		if data, err := os.ReadFile(r.real(person)); err != nil || string(data) != "an older key" {
+			t.Errorf("%d: what was there before is %q, %v", n, data, err)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func (k kits) seal(made appliance.SealedKit, content kit.Kit, s sealing) (applia
 // repository gathers all that it takes to open one. What no kit may bring is named, and
 // not shown: it is to be written by hand, and may hold a password.
 func (k kits) repository(ctx context.Context, r backups.Repository, id string) (one kit.Repository, byHand []string, err error) {
-	password, err := smallFile(r.PasswordFile, maxCredentials)
+	password, err := smallFile(r.PasswordFile, appliance.MaxCredentials)
 	if err != nil {
 		return one, nil, err
 	}
@@ -167,7 +167,7 @@ func (k kits) addLogin(r backups.Repository, files map[string][]byte, beyond fun
 			}
 			continue
 		}
-		content, err := smallFile(here, maxCredentials)
+		content, err := smallFile(here, appliance.MaxCredentials)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

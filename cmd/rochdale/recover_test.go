@@ -186,7 +186,7 @@ func TestBetterKitBringsItsCredentials(t *testing.T) {
 	a, out := testApp(false, nil)
 	a.paths = appliance.Paths{Root: t.TempDir()}
 	env := appliance.Paths{}.RepositoryEnv("offsite")
-	older, err := json.Marshal(installer.Legacy{Schema: 1, Kit: "an older one", Files: map[string][]byte{env: []byte("AWS_REGION=old\n")}})
+	older, err := json.Marshal(installer.Legacy{Schema: 1, Kit: "an older one", Files: map[string][]byte{env: []byte("AWS_REGION=old\n")}, Laid: []string{env}})
 	if err != nil {
 		t.Fatal(err)
 	}

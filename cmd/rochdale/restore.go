@@ -66,7 +66,11 @@ func (a *app) restore(ctx context.Context, args []string, r appliance.RestoreReq
 }
 
 func (a *app) writeFound(w io.Writer, stack string, found appliance.Restorable) {
-	fmt.Fprintln(w, a.t("cli.restore.from", "stack", stack, "snapshot", cut(found.Snapshot, 8), "repository", found.Repository,
+	id := "cli.restore.from"
+	if found.Made.After(time.Now()) {
+		id = "cli.restore.from-future"
+	}
+	fmt.Fprintln(w, a.t(id, "stack", stack, "snapshot", cut(found.Snapshot, 8), "repository", found.Repository,
 		"made", found.Made.UTC().Format(minute), "age", a.age(time.Since(found.Made))))
 	if otherRelease(found) {
 		fmt.Fprintln(w, a.t("cli.restore.release", "stack", stack, "version", found.Version, "now", found.Now))

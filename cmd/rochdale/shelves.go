@@ -60,16 +60,13 @@ func placeOf(r backups.Repository) (shelf.Place, error) {
 	if r.EnvFile == "" {
 		return p, nil
 	}
-	data, err := smallFile(r.EnvFile, maxCredentials)
+	data, err := smallFile(r.EnvFile, appliance.MaxCredentials)
 	if err != nil {
 		return p, fmt.Errorf("read the credentials of repository %s: %w", r.Name, err)
 	}
 	p.Env = variables(data)
 	return p, nil
 }
-
-// maxCredentials bounds a password or a file of credentials, in bytes.
-const maxCredentials = 64 << 10
 
 // variables reads lines NAME=VALUE as systemd reads an environment file: comments
 // and empty lines are left out, and quotes around a value.
