@@ -211,10 +211,10 @@ func TestCopyForPagesFromBefore(t *testing.T) {
 // had its time nobody is told that the kit lacks it.
 func TestKitWithoutANewRepository(t *testing.T) {
 	saving(t, testConfig, func(t *testing.T, b *bench, d *appliance.Daemon) {
+		b.kits.shelf, d.Kits = b.shelf, b.kits // before a backup: the kit is looked at after it
 		if err := backup(d, appliance.BackupFull); err != nil {
 			t.Fatal(err)
 		}
-		b.kits.shelf, d.Kits = b.shelf, b.kits
 		if _, err := d.Printed(t.Context(), appliance.Printing{Recipient: "age1first", Set: "abc123", Need: 1, Of: 1, Checks: []byte(`{"pages":[{"page":1}]}`)}); err != nil {
 			t.Fatal(err)
 		}
