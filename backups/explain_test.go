@@ -244,3 +244,13 @@ func TestByHandShowsNoPassword(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// TestCodeThatWasLost: what restic says of its end counts, and not the code of whoever
+// ran it.
+func TestCodeThatWasLost(t *testing.T) {
+	const said = `{"message_type":"exit_error","code":10,"message":"Fatal: repository does not exist: unable to open config file"}`
+	r := Repository{Name: "box", URL: t.TempDir()}
+	if p := r.explain(read(Ended{Code: 1, Stderr: []byte(said + "\n")})); p.ID != "backups.no-repository" {
+		t.Error(p)
+	}
+}

@@ -45,6 +45,11 @@ func (o *output) take(line []byte) {
 		}
 	case m.Type == "exit_error":
 		o.exit = tidy(m.Message)
+		// Whoever ran it may have lost its code, as systemd-run does now and then: then it
+		// ends with 1, whatever restic ended with.
+		if m.Code != codeOK {
+			o.Code = m.Code
+		}
 	case m.Type == "error":
 		o.errors = append(o.errors, said{tidy(m.Message + m.Error.Message), m.Item})
 	}
@@ -54,6 +59,7 @@ func (o *output) take(line []byte) {
 type message struct {
 	Type    string `json:"message_type"`
 	Message string `json:"message"`
+	Code    int    `json:"code"` // of an exit_error
 	Error   struct {
 		Message string `json:"message"`
 	} `json:"error"`
