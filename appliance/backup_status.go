@@ -339,33 +339,30 @@ func distinct(all []Finding) (some []Finding) {
 	return some
 }
 
-// lessOfGone leaves out what follows from a repository being gone, as when its disk is not
-// mounted: one finding is enough for one cause. Failures stay, and so does everything once
-// something was saved there again.
-func (d *Daemon) lessOfGone(ctx context.Context, all []Finding) (kept []Finding) {
-	gone := map[string]bool{} // by name and by address
-	for _, f := range all {
-		if f.ID != "backup.gone" {
-			continue
-		}
-		r, err := d.repository(f.Args["repository"])
-		if err != nil {
-			continue
-		}
+// away are the repositories that are gone, as when a disk is not mounted, by name and by
+// address.
+func (d *Daemon) away(ctx context.Context) map[string]bool {
+	away := map[string]bool{}
+	for _, r := range d.repositories() {
 		if s, err := repositoryStatus(ctx, d.Store, r); err == nil && s.isGone() {
-			gone[r.Name], gone[r.URL] = true, true
+			away[r.Name], away[r.URL] = true, true
 		}
 	}
-	follows := func(f Finding) bool {
-		return f.Severity == Warning && f.ID != "backup.gone" && (gone[f.Args["repository"]] || gone[f.Args["address"]])
-	}
-	for i, f := range all {
-		staleThere := f.ID == "recovery.kit-stale" && i+1 < len(all) && (follows(all[i+1]) || all[i+1].ID == "backup.gone" && gone[all[i+1].Args["repository"]])
-		if !follows(f) && !staleThere {
-			kept = append(kept, f)
-		}
-	}
-	return kept
+	return away
+}
+
+// isAbout tells whether a message is about one of these repositories.
+func isAbout(m Message, repositories map[string]bool) bool {
+	return repositories[m.Args["repository"]] || repositories[m.Args["address"]]
+}
+
+// lessOfGone leaves out what follows from a repository being gone: one finding is enough
+// for one cause. Failures stay, and so does everything once something was saved there again.
+func (d *Daemon) lessOfGone(ctx context.Context, all []Finding) []Finding {
+	away := d.away(ctx)
+	return slices.DeleteFunc(all, func(f Finding) bool {
+		return f.Severity == Warning && f.ID != "backup.gone" && isAbout(f.Message, away)
+	})
 }
 
 // isGone tells whether a run found nothing there, and nothing was saved since.

@@ -72,7 +72,7 @@ func (d *Daemon) recoveryFindings(ctx context.Context) []Finding {
 		return []Finding{{Severity: Notice, Message: Message{ID: "recovery.no-pages"}}}
 	}
 	var all []Finding
-	if trouble := d.kits.lastTrouble(); trouble != nil {
+	if trouble := d.kits.lastTrouble(); trouble != nil && !isAbout(*trouble, d.away(ctx)) { // else one finding tells
 		all = append(all, Finding{Severity: Warning, Message: Message{ID: "recovery.kit-stale"}}, Finding{Severity: Warning, Message: *trouble})
 	}
 	if len(r.Kit.ByHand) > 0 {
@@ -87,8 +87,8 @@ func (d *Daemon) recoveryFindings(ctx context.Context) []Finding {
 	return all
 }
 
-// toTheMinute is a time for people: two kits may be of one day.
-const toTheMinute = "2006-01-02 15:04 UTC"
+// ToTheMinute is a time as people read it, in UTC: two kits may be of one day.
+const ToTheMinute = "2006-01-02 15:04 UTC"
 
 // copyFinding tells of the copy that the co-op keeps. Pages of an earlier printing are to
 // be destroyed: then nothing opens a copy that was sealed for them.
@@ -102,7 +102,7 @@ func (r RecoveryRecord) copyFinding() *Finding {
 		return &Finding{Severity: Notice, Message: Message{ID: "recovery.no-copy"}}
 	default:
 		return &Finding{Severity: Notice, Message: Message{ID: "recovery.copy-old", Args: Args(
-			"copied", r.Copied.At.UTC().Format(toTheMinute), "issued", r.Kit.Issued.UTC().Format(toTheMinute))}}
+			"copied", r.Copied.At.UTC().Format(ToTheMinute), "issued", r.Kit.Issued.UTC().Format(ToTheMinute))}}
 	}
 }
 

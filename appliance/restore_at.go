@@ -55,7 +55,7 @@ func chosen(all []Restorable, at string, now time.Time) (one Restorable, ok bool
 	id := strings.ToLower(at)
 	switch {
 	case isMoment && from.After(now):
-		return one, false, Problem("restore.future", nil, "at", at, "now", now.UTC().Format("2006-01-02 15:04 UTC")).WithCode(ExitUsage)
+		return one, false, Problem("restore.future", nil, "at", at, "now", now.UTC().Format(ToTheMinute)).WithCode(ExitUsage)
 	case isMoment:
 		one, ok = first(all, func(s Restorable) bool { return s.Made.Before(until) })
 		return one, ok, nil
@@ -89,7 +89,7 @@ func byID(all []Restorable, id string) (one Restorable, ok bool, err error) {
 			continue
 		}
 		one, ok = s, true
-		names = append(names, fmt.Sprintf("%.12s (%s)", s.Snapshot, s.Made.Format("2006-01-02 15:04 UTC")))
+		names = append(names, fmt.Sprintf("%.12s (%s)", s.Snapshot, s.Made.Format(ToTheMinute)))
 	}
 	if len(names) > 1 {
 		few := strings.Join(names[:min(len(names), maxCandidates)], ", ")

@@ -89,13 +89,19 @@ func TestHealByAdding(t *testing.T) {
 	}
 }
 
+// partBackup is one of which a source can not be read.
+func partBackup() backups.Backup {
+	b := wholeBackup()
+	b.Paths = append(b.Paths, "/no/such/place")
+	return b
+}
+
 // TestIncompleteStaysAside: where nothing may be deleted the first of an incomplete
 // snapshot stays, with the tags of a good one, and nobody is given it.
 func TestIncompleteStaysAside(t *testing.T) {
 	t.Parallel()
 	d, here, there := adding(t)
-	b := wholeBackup()
-	b.Paths = append(b.Paths, "/no/such/place")
+	b := partBackup()
 	saved, err := d.Backup(t.Context(), there, b)
 	if p := wants(t, err, "backups.incomplete"); p.Args["count"] != "1" || saved.SnapshotID != "" {
 		t.Errorf("args %v, saved %+v", p.Args, saved)
@@ -142,8 +148,7 @@ func TestForgedIncomplete(t *testing.T) {
 func TestForgedBesideTheCopy(t *testing.T) {
 	t.Parallel()
 	d, here, there := adding(t)
-	b := wholeBackup()
-	b.Paths = append(b.Paths, "/no/such/place")
+	b := partBackup()
 	_, err := d.Backup(t.Context(), there, b)
 	wants(t, err, "backups.incomplete")
 	told, err := d.Snapshots(t.Context(), there)
@@ -195,8 +200,7 @@ func TestIncompleteWhileEnding(t *testing.T) {
 	d, r := ground(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	d.Machine = endsLate{d.Machine, cancel}
-	b := wholeBackup()
-	b.Paths = append(b.Paths, "/no/such/place")
+	b := partBackup()
 	_, err := d.Backup(ctx, r, b)
 	wants(t, err, "backups.incomplete")
 	if list, err := d.Snapshots(t.Context(), r, b.Tags...); err != nil || len(list) != 2 {
@@ -226,8 +230,7 @@ func TestIncompleteThatCanNotBeMarked(t *testing.T) {
 	t.Parallel()
 	d, r := ground(t)
 	d.Machine = noMarks{d.Machine}
-	b := wholeBackup()
-	b.Paths = append(b.Paths, "/no/such/place")
+	b := partBackup()
 	_, err := d.Backup(t.Context(), r, b)
 	p := wants(t, err, "backups.not-set-aside")
 	if list, err := d.Snapshots(t.Context(), r, b.Tags...); err != nil || len(list) != 3 || list[0].ID[:8] != p.Args["snapshot"] {

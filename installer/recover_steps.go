@@ -42,7 +42,7 @@ func (r *recovery) find() (step.Step, bool) {
 			if err != nil {
 				return err
 			}
-			report(p.Repository + ": " + p.Made.UTC().Format("2006-01-02 15:04 UTC"))
+			report(p.Repository + ": " + p.Made.UTC().Format(appliance.ToTheMinute))
 			return r.keepJSON(pointFile, p)
 		},
 	}, true

@@ -41,6 +41,17 @@ func Seal(k Kit, recipient string) ([]byte, error) {
 	return file.Bytes(), nil
 }
 
+// Head begins every sealed kit, as it begins every file of age's.
+const Head = "age-encryption.org/v1\n"
+
+// Sealed refuses what does not begin as a sealed kit. No page is needed to tell.
+func Sealed(begin []byte) error {
+	if !bytes.HasPrefix(begin, []byte(Head)) {
+		return notAKit(errors.New("it does not begin as one"))
+	}
+	return nil
+}
+
 // Open reads a sealed kit with the secret that the pages give.
 func Open(file []byte, s Secret) (Kit, error) {
 	if len(file) > MaxSealed {

@@ -56,7 +56,7 @@ func (a *app) listBackups(ctx context.Context, from string) error {
 	return nil
 }
 
-const minute = "2006-01-02 15:04 UTC"
+const minute = appliance.ToTheMinute
 
 // writeRepositories shows how they are, and below that when what they hold was last
 // proven: read again without a fault, and restored beside the running stack.

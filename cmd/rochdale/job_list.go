@@ -70,7 +70,7 @@ func (a *app) writeJobs(list []appliance.Job) {
 		if j.Outcome != "" {
 			outcome = string(j.Outcome)
 		}
-		rows = append(rows, []string{j.ID, a.texts.Plan(a.lang, j.Plan), a.about(j), j.Opened.UTC().Format("2006-01-02 15:04 UTC"), a.t("cli.job." + outcome)})
+		rows = append(rows, []string{j.ID, a.texts.Plan(a.lang, j.Plan), a.about(j), j.Opened.UTC().Format(minute), a.t("cli.job." + outcome)})
 	}
 	a.table(a.streams.Out, []string{"cli.head.job", "cli.head.plan", "cli.head.about", "cli.head.began", "cli.head.outcome"}, rows)
 }

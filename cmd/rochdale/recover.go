@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"rochdale/appliance"
-	"rochdale/backups"
 	"rochdale/backups/kit"
 	"rochdale/installer"
 )
@@ -246,8 +244,8 @@ func (a *app) legacy(ctx context.Context, o recoverOptions) (installer.Legacy, e
 		a.printer.Note("cli.recover.goes-on")
 		return *kept, nil
 	}
-	if !bytes.HasPrefix(file, []byte(kitHead)) { // before anybody types a page
-		return installer.Legacy{}, &backups.Problem{ID: "kit.not-a-kit"}
+	if err := kit.Sealed(file); err != nil { // before anybody types a page
+		return installer.Legacy{}, err
 	}
 	l, err := a.openKit(ctx, file, o.pages, kept)
 	l.Kit = sum

@@ -17,6 +17,7 @@ import (
 
 	"rochdale/appliance"
 	"rochdale/appliance/host"
+	"rochdale/backups/kit"
 )
 
 func newRecoveryKitCommand(a *app) *cobra.Command {
@@ -73,9 +74,6 @@ func (a *app) recoveryKit(ctx context.Context, to string) error {
 	return nil
 }
 
-// kitHead begins every kit, as it begins every file of age's.
-const kitHead = "age-encryption.org/v1\n"
-
 // mayBecomeKit wants a name that nothing has, or that an earlier kit has: whatever else is
 // there would be lost.
 func mayBecomeKit(path string) error {
@@ -92,8 +90,8 @@ func mayBecomeKit(path string) error {
 	case info.Size() == 0:
 		return nil
 	}
-	begin, err := head(path, int64(len(kitHead)))
-	if err == nil && string(begin) != kitHead {
+	begin, err := head(path, int64(len(kit.Head)))
+	if err == nil && kit.Sealed(begin) != nil {
 		err = fmt.Errorf("%s: %w", path, fs.ErrExist)
 	}
 	return err

@@ -60,7 +60,7 @@ func (a *app) writeSelfHistory(h selfHistory) {
 			outcome = ""
 		}
 		rows = append(rows, []string{
-			c.Began.UTC().Format("2006-01-02 15:04 UTC"), a.t("self.kind." + c.Kind), c.From.Version + " -> " + c.To.Version,
+			c.Began.UTC().Format(minute), a.t("self.kind." + c.Kind), c.From.Version + " -> " + c.To.Version,
 			a.t("self.outcome." + cmp.Or(outcome, "trial")),
 		})
 	}

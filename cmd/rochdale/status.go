@@ -153,7 +153,7 @@ func (a *app) certificateTable(w io.Writer, s statusAnswer) {
 	for _, c := range s.Certificates {
 		end := "-"
 		if !c.NotAfter.IsZero() {
-			end = c.NotAfter.UTC().Format("2006-01-02 15:04 UTC")
+			end = c.NotAfter.UTC().Format(minute)
 		}
 		rows = append(rows, []string{c.Name, end, c.Issuer})
 	}

@@ -64,7 +64,7 @@ func (a *app) writeHistory(list []appliance.Change) {
 	var rows [][]string
 	for _, c := range list {
 		rows = append(rows, []string{
-			c.Began.UTC().Format("2006-01-02 15:04 UTC"), c.Stack, a.t("cli.change." + string(c.Kind)),
+			c.Began.UTC().Format(minute), c.Stack, a.t("cli.change." + string(c.Kind)),
 			c.From.Version + " -> " + dash(c.To.Version), a.t("cli.change." + cmp.Or(string(c.Outcome), "running")), held(c),
 		})
 	}
@@ -86,7 +86,7 @@ func (a *app) writeReasons(list []appliance.Change) {
 			continue
 		}
 		r := a.texts.Render(a.lang, *c.Reason)
-		fmt.Fprintf(a.streams.Out, "\n%s %s -> %s: %s\n", c.Began.UTC().Format("2006-01-02 15:04 UTC"), c.From.Version, dash(c.To.Version), r.Title)
+		fmt.Fprintf(a.streams.Out, "\n%s %s -> %s: %s\n", c.Began.UTC().Format(minute), c.From.Version, dash(c.To.Version), r.Title)
 		a.printer.reason(a.streams.Out, r.Why, r.Fix)
 		a.printer.labelled(a.streams.Out, "cli.word.log", c.Log)
 	}

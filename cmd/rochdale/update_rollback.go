@@ -56,7 +56,7 @@ func (a *app) rollback(ctx context.Context, args []string, r appliance.RollbackR
 
 func (a *app) writeLoss(w io.Writer, l appliance.Loss) {
 	fmt.Fprintln(w, a.t("cli.rollback.from", "stack", l.Stack, "version", l.From.Version, "before", l.To.Version,
-		"since", l.Since.UTC().Format("2006-01-02 15:04 UTC")))
+		"since", l.Since.UTC().Format(minute)))
 	if len(l.Facts) == 0 {
 		fmt.Fprintln(w, a.t("cli.rollback.no-facts"))
 	}
