@@ -29,7 +29,9 @@ func (l looker) Run(ctx context.Context, c host.Command) (host.Result, error) {
 			l.t.Errorf("%s %v lacks %s", c.Name, c.Args, want)
 		}
 	}
-	return host.Exec{}.Run(ctx, host.Command{Name: c.Args[at+1], Args: c.Args[at+2:]})
+	r, err := host.Exec{}.Run(ctx, host.Command{Name: c.Args[at+1], Args: c.Args[at+2:]})
+	r.Stderr = append(r.Stderr, "Finished with result: whatever\n"...)
+	return r, err
 }
 
 // program builds a small one of the main package that path names; it prints what

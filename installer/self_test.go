@@ -211,6 +211,38 @@ func TestPlanIsCutOff(t *testing.T) {
 
 func kill(m *twin) { m.stopPlan() }
 
+// TestToldToEnd: a shutdown tells plan and guard to end at once. However the plan ends
+// then, and whoever is first, the trial waits for the next boot.
+func TestToldToEnd(t *testing.T) {
+	fails := func(m *twin) { // what it had started was told to end before itself
+		m.cutCode = appliance.ExitUnexpected
+		m.stopPlan()
+	}
+	for name, how := range map[string]func(*twin){"the plan is killed": kill, "the plan fails": fails, "nobody saw its end": (*twin).loseBus} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newTwin(t)
+				trial := m.begin()
+				m.asked = m.shutdown
+				ended := make(chan bool)
+				go func() { m.guard(); close(ended) }()
+				time.Sleep(time.Second)
+				how(m)
+				<-ended
+				if l, err := m.self.Ledger(); err != nil || l.Trial == nil || l.Trial.Phase != Applying {
+					t.Fatalf("it made it %+v, %v", l, err)
+				}
+				m.asked = nil
+				m.powerOff()
+				m.powerOn()
+				m.guard()
+				m.ended(trial.ID, Proven)
+				m.powerOff()
+			})
+		})
+	}
+}
+
 // TestOvertaken: what a person installs meanwhile comes first.
 func TestOvertaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,6 +3,7 @@
 package installer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,7 @@ func (m *twin) runPlan(ctx context.Context, c host.Command) (host.Result, error)
 	case <-bus: // the plan goes on
 		return host.Result{Stderr: []byte("Warning! D-Bus connection terminated.\n")}, nil
 	case err := <-ended:
-		return host.Result{}, m.code(run, err)
+		return host.Result{Stderr: []byte("Finished with result: whatever\n")}, m.code(run, err)
 	}
 }
 
@@ -63,7 +64,7 @@ func (m *twin) code(run context.Context, err error) error {
 	}
 	code := appliance.ExitCheckFailed
 	if errors.Is(err, context.Canceled) && run.Err() != nil {
-		code = appliance.ExitInterrupted
+		code = cmp.Or(m.cutCode, appliance.ExitInterrupted)
 	}
 	said, _ := json.Marshal(map[string]string{"type": "error", "title": err.Error()})
 	if err := os.WriteFile(m.self.planLog(), append(said, '\n'), 0o600); err != nil {

@@ -48,6 +48,8 @@ type twin struct {
 	started  map[string]int // with the new program, by unit
 	bus      chan struct{}  // closed: systemd-run lost its connection
 	stopping bool
+	cutCode  int    // what a plan that is killed ends with, if not as one that was told to
+	asked    func() // what happens as systemd is asked how the machine is; may be nil
 	boot     context.Context
 	shutdown context.CancelFunc
 	wait     sync.WaitGroup
@@ -222,6 +224,12 @@ func (m *twin) Run(ctx context.Context, c host.Command) (host.Result, error) {
 	case line == "systemctl daemon-reload":
 		return host.Result{}, nil
 	case line == "systemctl is-system-running":
+		if m.asked != nil {
+			m.asked()
+		}
+		if ctx.Err() != nil {
+			return host.Result{}, ctx.Err()
+		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		return host.Result{Stdout: []byte(map[bool]string{true: "stopping\n", false: "running\n"}[m.stopping])}, nil

@@ -82,11 +82,10 @@ func (s Self) apply(ctx context.Context, t Trial) error {
 	err := s.runPlan(run, t.To.Program)
 	stop()
 	wait.Wait()
+	if err := s.mayJudge(ctx); err != nil {
+		return err // whatever the plan says: it may have been cut off
+	}
 	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case s.shuttingDown(ctx): // whatever the plan says: it may have been cut off
-		return errShutdown
 	case err == nil:
 		return s.advance(ctx, t, func(l *Ledger) error {
 			l.Trial.Phase, l.Trial.Tries = Watching, 0
@@ -100,8 +99,11 @@ func (s Self) apply(ctx context.Context, t Trial) error {
 	})
 }
 
-// errShutdown leaves the trial as it is.
-var errShutdown = errors.New("the machine shuts down")
+// What leaves the trial as it is. The guard's unit starts it again after the second.
+var (
+	errShutdown = errors.New("the machine shuts down")
+	errNoState  = errors.New("systemd does not say how the machine is")
+)
 
 // try notes, durably, that the plan of the phase runs once more.
 func (s Self) try(ctx context.Context, t Trial) error {
@@ -139,7 +141,7 @@ func (s Self) runPlan(ctx context.Context, program string) error {
 	}
 	_, err := s.systemd().RunTransient(ctx, host.Transient{
 		Unit: applyUnit, Name: s.binary(program), Args: []string{"self", "apply", "--json", "--no-input"}, Log: s.planLog(),
-		Properties: []string{"Description=Rochdale updates itself", "RuntimeMaxSec=" + strconv.Itoa(int(applyBound.Seconds()))},
+		Properties: []string{"Description=Rochdale updates itself", "KillMode=mixed", "RuntimeMaxSec=" + strconv.Itoa(int(applyBound.Seconds()))},
 	})
 	return err
 }
@@ -157,11 +159,20 @@ func cutOff(err error) bool {
 	return errors.As(err, &exit) && slices.Contains([]int{appliance.ExitInterrupted, killed}, exit.Code)
 }
 
-// shuttingDown tells whether the machine is about to end: what fails then says
-// nothing about the program.
-func (s Self) shuttingDown(ctx context.Context) bool {
-	r, _ := s.Runner.Run(ctx, host.Command{Name: "systemctl", Args: []string{"is-system-running"}}) // its code only says how well it runs
-	return strings.TrimSpace(string(r.Stdout)) == "stopping"
+// mayJudge fails when machine or guard are about to end: what fails then says nothing
+// about the program. The machine is asked first, and the guard is looked at when it has
+// answered, so that neither can begin to end in between.
+func (s Self) mayJudge(ctx context.Context) error {
+	r, err := s.Runner.Run(ctx, host.Command{Name: "systemctl", Args: []string{"is-system-running"}}) // its code only says how well it runs
+	switch state := strings.TrimSpace(string(r.Stdout)); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case state == "stopping":
+		return errShutdown
+	case state == "":
+		return errors.Join(errNoState, err)
+	}
+	return nil
 }
 
 // maxWords bounds what is read of a plan's log, in bytes.
@@ -237,11 +248,10 @@ func (s Self) giveBack(ctx context.Context, t Trial) error {
 	if err == nil {
 		err = s.runPlan(ctx, t.From.Program)
 	}
+	if err := s.mayJudge(ctx); err != nil {
+		return err
+	}
 	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case s.shuttingDown(ctx):
-		return errShutdown
 	case err == nil:
 		return s.end(ctx, t.ID, t.Outcome, false)
 	case t.Tries+1 >= maxBacks:

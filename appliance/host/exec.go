@@ -70,6 +70,8 @@ const (
 	maxStdout = 4 << 20
 	maxStderr = 64 << 10
 	killAfter = 10 * time.Second
+	// errorLines is how much of what a program said goes into its error.
+	errorLines = 5
 )
 
 // Run implements [Runner].
@@ -97,7 +99,7 @@ func (c Command) explain(ctx context.Context, r Result, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s was stopped: %w", c.Name, context.Cause(ctx))
 	case errors.As(err, &exit):
-		return &ExitError{Name: c.Name, Args: c.Args, Code: r.Code, Stderr: lastLines(r.Stderr, 5)}
+		return &ExitError{Name: c.Name, Args: c.Args, Code: r.Code, Stderr: lastLines(r.Stderr, errorLines)}
 	default:
 		return fmt.Errorf("run %s: %w", c.Name, err)
 	}

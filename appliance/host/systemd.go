@@ -3,10 +3,12 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,30 +38,47 @@ type Transient struct {
 }
 
 // ErrUnseen is for a unit of which nobody saw how it ended, or whether.
-var ErrUnseen = errors.New("systemd-run lost its connection while the program ran")
-
-// lostBus tells whether systemd-run said that its connection to the system's bus ended,
-// in the words of systemd 252 or of 257. One that it mended counts too: that happens
-// when the bus restarts, and what is done twice does no harm.
-func lostBus(said string) bool {
-	return strings.Contains(said, "D-Bus connection terminated") || strings.Contains(said, "Got disconnected from bus connection")
-}
+var ErrUnseen = errors.New("systemd-run did not see how the program ended")
 
 // RunTransient starts the unit and waits for its end. The unit goes on when
 // ctx ends or this process dies; [Systemd.WaitFor] finds it again. Without an
 // error it has ended with code 0; see also [ErrUnseen].
 func (s Systemd) RunTransient(ctx context.Context, t Transient) (Result, error) {
 	r, err := s.Runner.Run(ctx, Command{Name: "systemd-run", Args: t.arguments(), Stdin: t.Stdin, Stdout: t.Stdout})
-	// systemd-run then ends with code 0, at once, whatever becomes of the unit. The bus
-	// is among the first to go when the machine shuts down.
-	if err == nil && lostBus(string(r.Stderr)) {
-		err = fmt.Errorf("%s: %w", t.Unit, ErrUnseen)
+	began, seen, own := heard(r.Stderr)
+	r.Stderr = own
+	var exit *ExitError
+	failed := errors.As(err, &exit)
+	switch {
+	case ctx.Err() != nil || err != nil && !failed:
+		return r, err
+	case !seen && (began || !failed):
+		// Without the bus systemd-run ends with code 0, at once, whatever becomes of the
+		// unit, and the bus is among the first to go when the machine shuts down. Told to
+		// end, it leaves the unit alone.
+		return r, fmt.Errorf("%s: %w", t.Unit, ErrUnseen)
+	case failed && began:
+		exit.Stderr = lastLines(own, errorLines)
 	}
 	return r, err
 }
 
+// heard takes apart what systemd-run says and, where the unit has no file for it, the
+// program: whether the unit began, whether its end was seen, and what is the program's
+// own. Only systemd-run's words for an end are one, whatever its code is.
+func heard(stderr []byte) (began, seen bool, own []byte) {
+	own = stderr
+	if at := bytes.LastIndex(own, []byte("Finished with result: ")); at >= 0 {
+		seen, own = true, own[:at] // all that comes after it is systemd-run's
+	}
+	// A program need not end its lines, and may be faster than systemd-run.
+	before, after, began := bytes.Cut(own, []byte("Running as unit: "))
+	_, after, _ = bytes.Cut(after, []byte("\n"))
+	return began || seen, seen, slices.Concat(before, after)
+}
+
 func (t Transient) arguments() []string {
-	args := []string{"--unit=" + t.Unit, "--wait", "--collect", "--quiet", "--service-type=exec"}
+	args := []string{"--unit=" + t.Unit, "--wait", "--collect", "--service-type=exec"}
 	switch {
 	case t.Out != "":
 		args = append(args, "--property=StandardOutput=truncate:"+t.Out, "--property=StandardError=truncate:"+t.Err)

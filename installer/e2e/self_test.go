@@ -53,8 +53,19 @@ func TestOwnUpdate(t *testing.T) {
 	if torture() {
 		t.Run("one that hangs", func(t *testing.T) { putBack(t, b, "0.5.0-hangs", "/root/0.5.0-hangs", "") })
 	}
-	t.Run("a reboot in the middle", func(t *testing.T) { rebootInside(t, b, "0.6.0") })
-	t.Run("back by a person", func(t *testing.T) { takesOver(t, b, "0.3.0", "rollback") })
+	var before string
+	t.Run("a reboot in the middle", func(t *testing.T) {
+		reboots := 1
+		if torture() {
+			reboots = 12
+		}
+		dice := seeded(t)
+		for range reboots {
+			before = history(t, b).Current.Version
+			rebootInside(t, b, "0.6.0", time.Duration(dice.IntN(int(rebootWithin))))
+		}
+	})
+	t.Run("back by a person", func(t *testing.T) { takesOver(t, b, before, "rollback") })
 	t.Run("refused", func(t *testing.T) { refused(t, b) })
 	t.Run("what is left", func(t *testing.T) { leftOver(t, b) })
 }
@@ -244,15 +255,20 @@ func strike(t *testing.T, b *box.Box, point string) (struck func()) {
 	}
 }
 
+// rebootWithin is about how long the edge takes to follow the daemon.
+const rebootWithin = 900 * time.Millisecond
+
 // rebootInside restarts the machine when the new version has the daemon and not
 // the edge, or a little later: the trial goes on with the next boot.
-func rebootInside(t *testing.T, b *box.Box, version string) {
+func rebootInside(t *testing.T, b *box.Box, version string, after time.Duration) {
+	from := another(t, b, version)
+	before := history(t, b).Current.Program
 	var out bytes.Buffer
-	p, err := b.Start(within(t, 10*time.Minute), testhost.Command{Args: []string{"rochdale", "self", "update", "--from", "/root/" + version, "--yes", "--no-input"}, Stdout: &out, Stderr: &out})
+	p, err := b.Start(within(t, 10*time.Minute), testhost.Command{Args: []string{"rochdale", "self", "update", "--from", from, "--yes", "--no-input"}, Stdout: &out, Stderr: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sh(t, b, "until readlink /usr/local/lib/rochdale/daemon | grep -q '/"+version+"-'; do sleep 0.05; done")
+	sh(t, b, "while readlink /usr/local/lib/rochdale/daemon | grep -qF '/"+before+"/'; do sleep 0.05; done; sleep "+fmt.Sprint(after.Seconds()))
 	if err := b.Reboot(within(t, 3*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +286,8 @@ func rebootInside(t *testing.T, b *box.Box, version string) {
 		time.Sleep(time.Second)
 	}
 	if last.Outcome != "proven" || last.To.Version != version {
-		t.Fatalf("the last change is %+v\n%s", last, sh(t, b, "journalctl --no-pager -u rochdale-guard -n 40"))
+		t.Fatalf("rebooted %v after the daemon's link was turned, the last change is %+v\n%s", after, last,
+			sh(t, b, "journalctl --no-pager -u rochdale-guard -u rochdale-self-update -n 40; cat /var/lib/rochdale/self.json"))
 	}
 	runs(t, b, version)
 }
