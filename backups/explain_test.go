@@ -253,4 +253,18 @@ func TestCodeThatWasLost(t *testing.T) {
 	if p := r.explain(read(Ended{Code: 1, Stderr: []byte(said + "\n")})); p.ID != "backups.no-repository" {
 		t.Error(p)
 	}
+	for want, stderr := range map[string]string{"backups.no-repository": said, "backups.failed": "{}"} {
+		d := &Door{Program: "/restic", Machine: unseen{[]byte(stderr)}}
+		if err := d.Unlock(t.Context(), far("rest:https://backup.example/rides/")); !isProblem(err, want) {
+			t.Errorf("nobody saw the end of one that said %s: %v", stderr, err)
+		}
+	}
+}
+
+// unseen is a machine on which nobody sees how restic ends.
+type unseen struct{ stderr []byte }
+
+// Restic implements [Machine].
+func (m unseen) Restic(context.Context, Call) (Ended, error) {
+	return Ended{Stderr: m.stderr}, errors.New("nobody saw it")
 }

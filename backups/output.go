@@ -45,8 +45,7 @@ func (o *output) take(line []byte) {
 		}
 	case m.Type == "exit_error":
 		o.exit = tidy(m.Message)
-		// Whoever ran it may have lost its code, as systemd-run does now and then: then it
-		// ends with 1, whatever restic ended with.
+		// Whoever ran it may not have seen its code, as systemd-run does not now and then.
 		if m.Code != codeOK {
 			o.Code = m.Code
 		}

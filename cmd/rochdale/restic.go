@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -98,26 +99,23 @@ func (r resticUnits) Restic(ctx context.Context, c backups.Call) (_ backups.Ende
 		t.Env = append([]string{"RESTIC_PASSWORD_FILE=" + c.PasswordFile}, t.Env...)
 	}
 	_, runErr := r.units.RunTransient(ctx, t)
-	if ctx.Err() != nil {
-		err := errors.Join(context.Cause(ctx), r.end(context.WithoutCancel(ctx), unit))
-		ended, unread := printed(out, errs) // it may have ended by itself just before, and say of what kind its snapshot is
+	var exit *host.ExitError
+	switch {
+	case ctx.Err() != nil || errors.Is(runErr, host.ErrUnseen):
+		// It may have ended by itself, and say how, and of what kind its snapshot is.
+		err := errors.Join(fmt.Errorf("run restic: %w", cmp.Or(context.Cause(ctx), runErr)), r.end(context.WithoutCancel(ctx), unit))
+		ended, unread := printed(out, errs)
 		if errors.Is(unread, fs.ErrNotExist) {
 			unread = nil // it was not begun
 		}
 		return ended, errors.Join(err, unread)
-	}
-	code := 0
-	var exit *host.ExitError
-	switch {
-	case errors.As(runErr, &exit):
-		code = exit.Code
-	case errors.Is(runErr, host.ErrUnseen):
-		return backups.Ended{}, errors.Join(fmt.Errorf("run restic: %w", runErr), r.end(ctx, unit))
-	case runErr != nil:
+	case runErr != nil && !errors.As(runErr, &exit):
 		return backups.Ended{}, fmt.Errorf("run restic: %w", runErr)
 	}
 	ended, err := printed(out, errs)
-	ended.Code = code
+	if exit != nil {
+		ended.Code = exit.Code
+	}
 	return ended, err
 }
 

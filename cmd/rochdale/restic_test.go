@@ -16,6 +16,7 @@ import (
 // endedAlready is a machine on which restic has ended by itself when its caller is ended.
 type endedAlready struct {
 	end     context.CancelFunc
+	err     error
 	printed string
 }
 
@@ -31,18 +32,32 @@ func (m endedAlready) Run(_ context.Context, c host.Command) (host.Result, error
 		}
 	}
 	m.end()
-	return host.Result{}, context.Canceled
+	return host.Result{}, m.err
 }
 
 // TestResticEndsWithItsCaller: what it has printed is given all the same, since it may
-// tell of a snapshot that does not count; and nothing is left.
+// tell of a snapshot that does not count, or how it ended where nobody saw that; and
+// nothing is left.
 func TestResticEndsWithItsCaller(t *testing.T) {
-	for name, printed := range map[string]string{"it ended by itself": "a summary", "it was not begun": ""} {
-		t.Run(name, func(t *testing.T) {
+	for _, test := range []struct {
+		name, printed string
+		stopped       bool
+		want          error
+	}{
+		{"it ended by itself", "a summary", true, context.Canceled},
+		{"it was not begun", "", true, context.Canceled},
+		{"nobody saw its end", "a summary", false, host.ErrUnseen},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			r := resticUnits{host.Systemd{Runner: endedAlready{cancel, printed}}, t.TempDir()}
+			defer cancel()
+			m := endedAlready{func() {}, nil, test.printed}
+			if test.stopped {
+				m.end, m.err = cancel, context.Canceled
+			}
+			r := resticUnits{host.Systemd{Runner: m}, t.TempDir()}
 			ended, err := r.Restic(ctx, backups.Call{Repository: "box", Program: "/restic"})
-			if !errors.Is(err, context.Canceled) || errors.Is(err, os.ErrNotExist) || string(ended.Stdout) != printed {
+			if !errors.Is(err, test.want) || errors.Is(err, os.ErrNotExist) || string(ended.Stdout) != test.printed {
 				t.Errorf("%+v, %v", ended, err)
 			}
 			if left, err := os.ReadDir(r.dir); err != nil || len(left) > 0 {
