@@ -47,7 +47,7 @@ func (m *twin) runPlan(ctx context.Context, c host.Command) (host.Result, error)
 	case <-bus: // the plan goes on
 		return host.Result{Stderr: []byte("Warning! D-Bus connection terminated.\n")}, nil
 	case err := <-ended:
-		return host.Result{Stderr: []byte("Finished with result: whatever\n")}, m.code(run, err)
+		return host.Result{Stderr: []byte("Finished with result: x\nMain processes terminated with: x\n")}, m.code(run, err)
 	}
 }
 

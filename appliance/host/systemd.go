@@ -65,16 +65,17 @@ func (s Systemd) RunTransient(ctx context.Context, t Transient) (Result, error) 
 
 // heard takes apart what systemd-run says and, where the unit has no file for it, the
 // program: whether the unit began, whether its end was seen, and what is the program's
-// own. Only systemd-run's words for an end are one, whatever its code is.
+// own. Only its words on the main process are an end, whatever its code is: it also
+// says that a unit finished with "success" when it knows nothing [systemd 252].
 func heard(stderr []byte) (began, seen bool, own []byte) {
 	own = stderr
-	if at := bytes.LastIndex(own, []byte("Finished with result: ")); at >= 0 {
-		seen, own = true, own[:at] // all that comes after it is systemd-run's
+	if at := bytes.LastIndex(own, []byte("Finished with result: ")); at >= 0 { // all that comes after it is systemd-run's
+		began, seen, own = true, bytes.Contains(own[at:], []byte("\nMain processes terminated with: ")), own[:at]
 	}
 	// A program need not end its lines, and may be faster than systemd-run.
-	before, after, began := bytes.Cut(own, []byte("Running as unit: "))
+	before, after, running := bytes.Cut(own, []byte("Running as unit: "))
 	_, after, _ = bytes.Cut(after, []byte("\n"))
-	return began || seen, seen, slices.Concat(before, after)
+	return began || running, seen, slices.Concat(before, after)
 }
 
 func (t Transient) arguments() []string {
@@ -93,7 +94,11 @@ func (t Transient) arguments() []string {
 	for _, e := range t.Env {
 		args = append(args, "--setenv="+e)
 	}
-	return append(append(args, "--", t.Name), t.Args...)
+	args = append(args, "--", t.Name)
+	for _, a := range t.Args { // systemd would put in variables, in a repository's address say
+		args = append(args, strings.ReplaceAll(a, "$", "$$"))
+	}
+	return args
 }
 
 // WaitFor waits until the unit is not running any more; a unit that does not

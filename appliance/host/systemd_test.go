@@ -41,7 +41,7 @@ func TestUnseenEnd(t *testing.T) {
 		{name: "failed", said: began + "no such ship" + badly, code: 7, told: "no such ship", own: "no such ship"},
 		{name: "not begun", said: "Failed to start transient service unit: Unit rochdale-x.service was already loaded or has a fragment file.\n", code: 1,
 			told: "Failed to start transient service unit: Unit rochdale-x.service was already loaded or has a fragment file."},
-		{name: "no bus on Debian 12", said: began + "Warning! D-Bus connection terminated.\n", want: host.ErrUnseen},
+		{name: "no bus on Debian 12", said: began + "Warning! D-Bus connection terminated.\nFinished with result: success\n", want: host.ErrUnseen},
 		{name: "no bus on Debian 13", said: began + "Got disconnected from bus connection. Trying to reconnect...\n", want: host.ErrUnseen},
 		{name: "asked in a shutdown", said: began + "Failed to query unit state: Connection reset by peer\n", want: host.ErrUnseen},
 		{name: "silent", want: host.ErrUnseen},

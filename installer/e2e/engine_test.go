@@ -22,15 +22,15 @@ import (
 func TestContracts(t *testing.T) {
 	t.Parallel()
 	suites := map[string]string{}
-	for _, room := range []string{"engine", "migrate"} {
+	for _, room := range []string{"engine", "migrate", "host"} {
 		suites[room] = testBinary(t, room)
 	}
 	for name, c := range map[string]struct {
 		release, daemon string
 		rooms           []string
 	}{
-		"Debian 12": {"bookworm", `{"live-restore": true}`, []string{"engine", "migrate"}},
-		"Debian 13": {"trixie", `{"live-restore": true}`, []string{"engine", "migrate"}},
+		"Debian 12": {"bookworm", `{"live-restore": true}`, []string{"engine", "migrate", "host"}},
+		"Debian 13": {"trixie", `{"live-restore": true}`, []string{"engine", "migrate", "host"}},
 		// The store that Engine 29 begins with; it numbers images differently.
 		"containerd's store": {"trixie", `{"live-restore": true, "features": {"containerd-snapshotter": true}}`, []string{"engine"}},
 	} {

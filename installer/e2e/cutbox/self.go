@@ -249,9 +249,9 @@ func (s systemd) Run(_ context.Context, c host.Command) (host.Result, error) {
 	case c.Name == "systemctl":
 		return host.Result{}, nil
 	case c.Name == "systemd-run" && slices.Contains(c.Args, s.w.program(build(0).Program)):
-		return host.Result{Stderr: []byte("Finished with result: success\n")}, nil
+		return host.Result{Stderr: []byte("Finished with result: success\nMain processes terminated with: code=exited/status=0\n")}, nil
 	case c.Name == "systemd-run":
-		return host.Result{Code: 1, Stderr: []byte("Finished with result: exit-code\n")}, &host.ExitError{Name: c.Name, Code: 1}
+		return host.Result{Code: 1, Stderr: []byte("Finished with result: exit-code\nMain processes terminated with: code=exited/status=1\n")}, &host.ExitError{Name: c.Name, Code: 1}
 	}
 	return host.Result{}, fmt.Errorf("not asked for here: %s %s", c.Name, strings.Join(c.Args, " "))
 }
