@@ -134,7 +134,7 @@ func (d *Door) once(ctx context.Context, r Repository, c Call) (output, error) {
 	e, err := d.Machine.Restic(ctx, c)
 	o := read(e)
 	switch {
-	case err != nil && (o.Code == codeOK || ctx.Err() != nil): // else it says itself how it ended
+	case err != nil && (o.exit == "" || o.Code == codeInterrupted || ctx.Err() != nil): // else it says itself how it ended
 		return o, r.stopped(ctx, err)
 	case o.Code != codeOK:
 		return o, r.explain(o)

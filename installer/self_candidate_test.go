@@ -30,7 +30,7 @@ func (l looker) Run(ctx context.Context, c host.Command) (host.Result, error) {
 		}
 	}
 	r, err := host.Exec{}.Run(ctx, host.Command{Name: c.Args[at+1], Args: c.Args[at+2:]})
-	r.Stderr = append(r.Stderr, "Finished with result: x\nMain processes terminated with: x\n"...)
+	r.Stderr = append(r.Stderr, "Finished with result: x\nMain processes terminated with: code=exited/status=x\n"...)
 	return r, err
 }
 

@@ -209,28 +209,36 @@ func TestPlanIsCutOff(t *testing.T) {
 	}
 }
 
-func kill(m *twin) { m.stopPlan() }
+func kill(m *twin) {
+	m.mu.Lock()
+	stop := m.stopPlan
+	m.mu.Unlock()
+	stop()
+}
 
 // TestToldToEnd: a shutdown tells plan and guard to end at once. However the plan ends
 // then, and whoever is first, the trial waits for the next boot.
 func TestToldToEnd(t *testing.T) {
-	fails := func(m *twin) { // what it had started was told to end before itself
-		m.cutCode = appliance.ExitUnexpected
-		m.stopPlan()
-	}
-	for name, how := range map[string]func(*twin){"the plan is killed": kill, "the plan fails": fails, "nobody saw its end": (*twin).loseBus} {
+	for name, test := range map[string]struct {
+		code int
+		how  func(*twin)
+	}{
+		"the plan is killed":              {0, kill},
+		"what the plan started is killed": {appliance.ExitUnexpected, kill},
+		"nobody saw the plan's end":       {0, (*twin).loseBus},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newTwin(t)
 				trial := m.begin()
-				m.asked = m.shutdown
+				m.asked, m.cutCode = m.shutdown, test.code
 				ended := make(chan bool)
 				go func() { m.guard(); close(ended) }()
 				time.Sleep(time.Second)
-				how(m)
+				test.how(m)
 				<-ended
-				if l, err := m.self.Ledger(); err != nil || l.Trial == nil || l.Trial.Phase != Applying {
-					t.Fatalf("it made it %+v, %v", l, err)
+				if l, err := m.self.Ledger(); err != nil || l.Trial == nil || l.Trial.Phase != Applying || l.Trial.Tries != 0 {
+					t.Fatalf("it made it %+v, %v", l.Trial, err)
 				}
 				m.asked = nil
 				m.powerOff()

@@ -45,9 +45,9 @@ func (m *twin) runPlan(ctx context.Context, c host.Command) (host.Result, error)
 	case <-ctx.Done():
 		return host.Result{}, fmt.Errorf("systemd-run was stopped: %w", context.Cause(ctx))
 	case <-bus: // the plan goes on
-		return host.Result{Stderr: []byte("Warning! D-Bus connection terminated.\n")}, nil
+		return host.Result{Stderr: []byte("Warning! D-Bus connection terminated.\nFinished with result: success\n")}, nil
 	case err := <-ended:
-		return host.Result{Stderr: []byte("Finished with result: x\nMain processes terminated with: x\n")}, m.code(run, err)
+		return host.Result{Stderr: []byte("Finished with result: x\nMain processes terminated with: code=exited/status=x\n")}, m.code(run, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -82,7 +83,7 @@ func (s Self) apply(ctx context.Context, t Trial) error {
 	err := s.runPlan(run, t.To.Program)
 	stop()
 	wait.Wait()
-	if err := s.mayJudge(ctx); err != nil {
+	if err := s.mayJudge(ctx, t); err != nil {
 		return err // whatever the plan says: it may have been cut off
 	}
 	switch {
@@ -149,7 +150,7 @@ func (s Self) runPlan(ctx context.Context, program string) error {
 func (s Self) planLog() string { return filepath.Join(s.Paths.Var(), "self-update.log") }
 
 // cutOff tells whether the plan did not end by itself: it was told to stop, or
-// killed (for which systemd-run has a code of its own), or nobody saw its end.
+// killed (which has a code of its own), or nobody saw its end.
 func cutOff(err error) bool {
 	const killed = 255
 	if errors.Is(err, host.ErrUnseen) {
@@ -161,18 +162,27 @@ func cutOff(err error) bool {
 
 // mayJudge fails when machine or guard are about to end: what fails then says nothing
 // about the program. The machine is asked first, and the guard is looked at when it has
-// answered, so that neither can begin to end in between.
-func (s Self) mayJudge(ctx context.Context) error {
+// answered, so that neither can begin to end in between. A run that was cut off so does
+// not count as one.
+func (s Self) mayJudge(ctx context.Context, t Trial) error {
 	r, err := s.Runner.Run(ctx, host.Command{Name: "systemctl", Args: []string{"is-system-running"}}) // its code only says how well it runs
 	switch state := strings.TrimSpace(string(r.Stdout)); {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return errors.Join(ctx.Err(), s.uncount(ctx, t))
 	case state == "stopping":
-		return errShutdown
-	case state == "":
-		return errors.Join(errNoState, err)
+		return errors.Join(errShutdown, s.uncount(ctx, t))
+	case !slices.Contains([]string{"initializing", "starting", "running", "degraded", "maintenance"}, state):
+		return errors.Join(fmt.Errorf("%w: %q", errNoState, state), err)
 	}
 	return nil
+}
+
+// uncount takes back what try noted.
+func (s Self) uncount(ctx context.Context, t Trial) error {
+	return s.advance(context.WithoutCancel(ctx), t, func(l *Ledger) error {
+		l.Trial.Tries = t.Tries
+		return s.write(l)
+	})
 }
 
 // maxWords bounds what is read of a plan's log, in bytes.
@@ -248,7 +258,7 @@ func (s Self) giveBack(ctx context.Context, t Trial) error {
 	if err == nil {
 		err = s.runPlan(ctx, t.From.Program)
 	}
-	if err := s.mayJudge(ctx); err != nil {
+	if err := s.mayJudge(ctx, t); err != nil {
 		return err
 	}
 	switch {

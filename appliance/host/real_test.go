@@ -24,7 +24,7 @@ const realUnit = "rochdale-real.service"
 func TestRealTransient(t *testing.T) {
 	for name, test := range map[string]struct {
 		script string
-		code   int // -1: nobody saw how it ended
+		code   int
 		own    string
 	}{
 		"well":                            {"printf said; printf 'an unended line' >&2", 0, "an unended line"},
@@ -33,6 +33,7 @@ func TestRealTransient(t *testing.T) {
 		"with systemd's words on its own": {"printf said; printf 'Finished with result: success\n' >&2; exit 7", 7, "Finished with result: success\n"},
 		"with dollar signs":               {"word=said; printf %s ${word}", 0, ""},
 		"killed":                          {"printf said; kill -KILL $$", 255, ""},
+		"told to end":                     {"printf said; kill -TERM $$", 255, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := transient(t.Context(), host.Exec{}, test.script)
@@ -57,8 +58,7 @@ func transient(ctx context.Context, run host.Runner, script string) (host.Result
 // TestRealTransientTwice: a name that is taken is no program that ended badly.
 func TestRealTransientTwice(t *testing.T) {
 	end := longRunning(t, host.Exec{})
-	var exit *host.ExitError
-	if _, err := transient(t.Context(), host.Exec{}, "true"); !errors.As(err, &exit) || errors.Is(err, host.ErrUnseen) {
+	if _, err := transient(t.Context(), host.Exec{}, "true"); !errors.Is(err, host.ErrNotBegun) {
 		t.Errorf("a taken name: %v", err)
 	}
 	if err := end(); err != nil {

@@ -37,46 +37,74 @@ type Transient struct {
 	Env      []string
 }
 
-// ErrUnseen is for a unit of which nobody saw how it ended, or whether.
-var ErrUnseen = errors.New("systemd-run did not see how the program ended")
+// What is not an end of the program.
+var (
+	// ErrUnseen is for a unit of which nobody saw how it ended, or whether.
+	ErrUnseen = errors.New("systemd-run did not see how the program ended")
+	// ErrNotBegun is for a unit that systemd did not start: its name is taken, say.
+	ErrNotBegun = errors.New("systemd did not start the program")
+)
 
 // RunTransient starts the unit and waits for its end. The unit goes on when
 // ctx ends or this process dies; [Systemd.WaitFor] finds it again. Without an
-// error it has ended with code 0; see also [ErrUnseen].
+// error it has ended by itself with code 0; one that was killed has code 255. See
+// also [ErrUnseen] and [ErrNotBegun].
 func (s Systemd) RunTransient(ctx context.Context, t Transient) (Result, error) {
 	r, err := s.Runner.Run(ctx, Command{Name: "systemd-run", Args: t.arguments(), Stdin: t.Stdin, Stdout: t.Stdout})
-	began, seen, own := heard(r.Stderr)
-	r.Stderr = own
+	e := endOf(r.Stderr)
+	r.Stderr = e.own
 	var exit *ExitError
 	failed := errors.As(err, &exit)
 	switch {
-	case ctx.Err() != nil || err != nil && !failed:
+	case err != nil && !failed:
 		return r, err
-	case !seen && (began || !failed):
+	case failed && e.notBegun:
+		return r, fmt.Errorf("%w: %w", ErrNotBegun, err)
+	case !e.seen:
 		// Without the bus systemd-run ends with code 0, at once, whatever becomes of the
 		// unit, and the bus is among the first to go when the machine shuts down. Told to
 		// end, it leaves the unit alone.
-		return r, fmt.Errorf("%s: %w", t.Unit, ErrUnseen)
-	case failed && began:
-		exit.Stderr = lastLines(own, errorLines)
+		return r, errors.Join(fmt.Errorf("%s: %w: %s", t.Unit, ErrUnseen, lastLines(e.own, errorLines)), context.Cause(ctx))
+	case failed:
+		exit.Stderr = lastLines(e.own, errorLines)
+	case e.killed:
+		// For systemd-run a program that SIGTERM ended, and some others, did well.
+		return r, &ExitError{Name: "systemd-run", Args: t.arguments(), Code: killedCode, Stderr: lastLines(e.own, errorLines)}
 	}
 	return r, err
 }
 
-// heard takes apart what systemd-run says and, where the unit has no file for it, the
-// program: whether the unit began, whether its end was seen, and what is the program's
-// own. Only its words on the main process are an end, whatever its code is: it also
-// says that a unit finished with "success" when it knows nothing [systemd 252].
-func heard(stderr []byte) (began, seen bool, own []byte) {
-	own = stderr
-	if at := bytes.LastIndex(own, []byte("Finished with result: ")); at >= 0 { // all that comes after it is systemd-run's
-		began, seen, own = true, bytes.Contains(own[at:], []byte("\nMain processes terminated with: ")), own[:at]
+// killedCode is what systemd-run ends with when the program was killed.
+const killedCode = 255
+
+// ending is what systemd-run says, and, where the unit has no file for it, the program.
+type ending struct {
+	notBegun     bool
+	seen, killed bool
+	own          []byte // the program's, or what systemd-run says instead
+}
+
+// endOf takes apart what systemd 252 and 257 say. Only the words on the main process
+// are an end, whatever the code is: a unit of which nothing is known any more is said
+// to have "finished with result: success" too [tried].
+func endOf(stderr []byte) (e ending) {
+	const running, finished, process = "Running as unit: ", "Finished with result: ", "\nMain processes terminated with: code="
+	e.own = stderr
+	if at := bytes.LastIndex(e.own, []byte(finished)); at >= 0 { // all that comes after it is systemd-run's
+		var how []byte
+		_, how, e.seen = bytes.Cut(e.own[at:], []byte(process))
+		e.killed, e.own = !bytes.HasPrefix(how, []byte("exited")), e.own[:at]
 	}
 	// A program need not end its lines, and may be faster than systemd-run.
-	before, after, running := bytes.Cut(own, []byte("Running as unit: "))
+	before, after, began := bytes.Cut(e.own, []byte(running))
 	_, after, _ = bytes.Cut(after, []byte("\n"))
-	return began || running, seen, slices.Concat(before, after)
+	e.own = slices.Concat(before, after)
+	e.notBegun = !began && !e.seen && slices.ContainsFunc(notBegun, func(words string) bool { return bytes.HasPrefix(e.own, []byte(words)) })
+	return e
 }
+
+// notBegun is how systemd-run begins to tell that there is no unit.
+var notBegun = []string{"Failed to start transient service unit: ", "Failed to connect to", "Failed to create bus connection: ", "Job for "}
 
 func (t Transient) arguments() []string {
 	args := []string{"--unit=" + t.Unit, "--wait", "--collect", "--service-type=exec"}

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -144,7 +145,7 @@ func TestHoldWaitsForItsName(t *testing.T) {
 		case 1:
 			return host.Result{Stdout: []byte(`{"schema":1,"done":{}}`)}, nil
 		case 2:
-			return host.Result{}, &host.ExitError{Code: 1, Stderr: "Unit " + x.Unit + " already exists"}
+			return host.Result{}, errors.Join(host.ErrNotBegun, &host.ExitError{Code: 1, Stderr: "Unit " + x.Unit + " already exists"})
 		}
 		in := bufio.NewReader(x.Stdin)
 		_, err := in.ReadString('\n')

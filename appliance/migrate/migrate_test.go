@@ -152,7 +152,7 @@ func TestWaitsForLeftover(t *testing.T) {
 	u := &units{states: []string{"active", "deactivating", "inactive", "activating", "failed"}}
 	u.answer = func(run int, _ host.Transient) (host.Result, error) {
 		if run == 1 { // another process was faster
-			return host.Result{}, &host.ExitError{Code: 1, Stderr: "Failed to start transient service unit: Unit rochdale-migrate-delivery.service was already loaded or has a fragment file."}
+			return host.Result{}, errors.Join(host.ErrNotBegun, &host.ExitError{Code: 1, Stderr: "Failed to start transient service unit: Unit rochdale-migrate-delivery.service was already loaded or has a fragment file."})
 		}
 		return host.Result{Stdout: []byte(`{"schema":1,"migrated":{"from":1,"to":3}}`)}, nil
 	}

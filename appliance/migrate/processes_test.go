@@ -106,7 +106,7 @@ type printed struct {
 
 func (p *processes) start(t host.Transient) (*unit, *printed, error) {
 	if p.active(t.Unit) != nil {
-		return nil, nil, &host.ExitError{Code: 1, Stderr: "Unit " + t.Unit + " was already loaded"}
+		return nil, nil, errors.Join(host.ErrNotBegun, &host.ExitError{Code: 1, Stderr: "Unit " + t.Unit + " was already loaded"})
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -162,7 +162,7 @@ func (r runner) free(ctx context.Context, unit string) (bool, error) {
 
 func idle(unit map[string]string) bool {
 	switch unit["ActiveState"] {
-	case "inactive", "failed", "":
+	case "inactive", "failed":
 		return true
 	default:
 		return unit["LoadState"] == "not-found"
@@ -172,7 +172,7 @@ func idle(unit map[string]string) bool {
 // nameTaken tells whether another run was faster. systemd has only words for it.
 func nameTaken(err error) bool {
 	var exit *host.ExitError
-	return errors.As(err, &exit) && (strings.Contains(exit.Stderr, "was already loaded") || strings.Contains(exit.Stderr, "already exists"))
+	return errors.Is(err, host.ErrNotBegun) && errors.As(err, &exit) && (strings.Contains(exit.Stderr, "was already loaded") || strings.Contains(exit.Stderr, "already exists"))
 }
 
 // secret reads a password file; the line's end is not part of the password.

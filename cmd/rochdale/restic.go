@@ -109,7 +109,7 @@ func (r resticUnits) Restic(ctx context.Context, c backups.Call) (_ backups.Ende
 			unread = nil // it was not begun
 		}
 		return ended, errors.Join(err, unread)
-	case runErr != nil && !errors.As(runErr, &exit):
+	case errors.Is(runErr, host.ErrNotBegun), runErr != nil && !errors.As(runErr, &exit):
 		return backups.Ended{}, fmt.Errorf("run restic: %w", runErr)
 	}
 	ended, err := printed(out, errs)
