@@ -37,7 +37,8 @@ func TestOwnUpdate(t *testing.T) {
 		brought = append(brought, "0.5.0-hangs")
 	}
 	for _, v := range brought {
-		if err := b.CopyIn(within(t, time.Minute), version(t, v), "/root/"+v, 0o600); err != nil {
+		file := version(t, v)
+		if err := b.CopyIn(within(t, time.Minute), file, "/root/"+v, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
