@@ -99,12 +99,19 @@ func endOf(stderr []byte) (e ending) {
 	before, after, began := bytes.Cut(e.own, []byte(running))
 	_, after, _ = bytes.Cut(after, []byte("\n"))
 	e.own = slices.Concat(before, after)
-	e.notBegun = !began && !e.seen && slices.ContainsFunc(notBegun, func(words string) bool { return bytes.HasPrefix(e.own, []byte(words)) })
+	e.notBegun = !began && !e.seen && noUnit(string(e.own))
 	return e
 }
 
-// notBegun is how systemd-run begins to tell that there is no unit.
-var notBegun = []string{"Failed to start transient service unit: ", "Failed to connect to", "Failed to create bus connection: ", "Job for "}
+// noUnit tells whether systemd-run says that there is no unit.
+func noUnit(said string) bool {
+	for _, words := range []string{"Failed to start transient service unit: ", "Failed to connect to", "Failed to create bus connection: ", "Job for "} {
+		if strings.HasPrefix(said, words) {
+			return true
+		}
+	}
+	return false
+}
 
 func (t Transient) arguments() []string {
 	args := []string{"--unit=" + t.Unit, "--wait", "--collect", "--service-type=exec"}
