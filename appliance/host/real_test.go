@@ -51,6 +51,23 @@ func TestRealTransient(t *testing.T) {
 	}
 }
 
+// TestRealTransientAtOnce: a program that fails at once did begin, and did not do well,
+// whether systemd has seen it or not.
+func TestRealTransientAtOnce(t *testing.T) {
+	unseen := 0
+	for range 60 {
+		_, err := host.Systemd{Runner: host.Exec{}}.RunTransient(t.Context(), host.Transient{Unit: realUnit, Name: "/bin/false"})
+		var exit *host.ExitError
+		switch {
+		case errors.Is(err, host.ErrUnseen):
+			unseen++
+		case !errors.As(err, &exit) || exit.Code != 1 || errors.Is(err, host.ErrNotBegun):
+			t.Errorf("it ended with %v", err)
+		}
+	}
+	t.Logf("the end of %d of 60 was not seen", unseen)
+}
+
 func transient(ctx context.Context, run host.Runner, script string) (host.Result, error) {
 	return host.Systemd{Runner: run}.RunTransient(ctx, host.Transient{Unit: realUnit, Name: "/bin/sh", Args: []string{"-c", script}})
 }

@@ -103,9 +103,10 @@ func endOf(stderr []byte) (e ending) {
 	return e
 }
 
-// noUnit tells whether systemd-run says that there is no unit.
+// noUnit tells whether systemd-run says that there is no unit. "Job for ... failed" does
+// not: it is what a program gets that fails before systemd has seen it begin [tried].
 func noUnit(said string) bool {
-	for _, words := range []string{"Failed to start transient service unit: ", "Failed to connect to", "Failed to create bus connection: ", "Job for "} {
+	for _, words := range []string{"Failed to start transient service unit: ", "Failed to connect to", "Failed to create bus connection: "} {
 		if strings.HasPrefix(said, words) {
 			return true
 		}

@@ -51,7 +51,7 @@ func TestUnseenEnd(t *testing.T) {
 		{name: "failed", said: began + "no such ship" + badly, code: 7, own: "no such ship"},
 		{name: "told to end", said: began + ended, as: 255},
 		{name: "not begun", said: taken + "\n", code: 1, want: host.ErrNotBegun, own: taken},
-		{name: "did not start", said: "Job for rochdale-x.service failed because the control process exited with error code.\n", code: 1, want: host.ErrNotBegun},
+		{name: "failed at once", said: "Job for rochdale-x.service failed because the control process exited with error code.\n", code: 1, want: host.ErrUnseen},
 		{name: "begun, and in the words of systemd", said: began + taken + badly, code: 7, own: taken},
 		{name: "no bus on Debian 12", said: began + "Warning! D-Bus connection terminated.\n" + lost, want: host.ErrUnseen},
 		{name: "no bus on Debian 12, with a pipe", said: began + lost, want: host.ErrUnseen},
