@@ -5,6 +5,7 @@ package backups_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -193,35 +194,51 @@ func (m forged) Restic(ctx context.Context, c backups.Call) (backups.Ended, erro
 	return e, err
 }
 
-// TestIncompleteWhileEnding: a call that is to end when restic just ended by itself has no
-// code. What was printed says that sources could not be read, and the snapshot is set aside.
+// TestIncompleteWhileEnding: a call that is to end when restic just ended by itself, or
+// whose end nobody saw, has no code. What was printed says that sources could not be
+// read, and the snapshot is set aside.
 func TestIncompleteWhileEnding(t *testing.T) {
 	t.Parallel()
-	d, r := ground(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	d.Machine = endsLate{d.Machine, cancel}
-	b := partBackup()
-	_, err := d.Backup(ctx, r, b)
-	wants(t, err, "backups.incomplete")
-	if list, err := d.Snapshots(t.Context(), r, b.Tags...); err != nil || len(list) != 2 {
-		t.Errorf("%v, %v", list, err)
+	for _, seen := range []error{context.Canceled, errors.New("nobody saw it")} {
+		d, r := ground(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		m := endsLate{d.Machine, func() {}, seen}
+		if errors.Is(seen, context.Canceled) {
+			m.end = cancel
+		}
+		d.Machine = m
+		b := partBackup()
+		_, err := d.Backup(ctx, r, b)
+		wants(t, err, "backups.incomplete")
+		if list, err := d.Snapshots(t.Context(), r, b.Tags...); err != nil || len(list) != 2 {
+			t.Errorf("%v: %v, %v", seen, list, err)
+		}
 	}
 }
 
-// endsLate is a machine that is told to end when a backup has just ended.
+// endsLate is a machine that is told to end when a backup has just ended, or does not
+// see that it did.
 type endsLate struct {
 	backups.Machine
 	end context.CancelFunc
+	err error
 }
 
 // Restic implements [backups.Machine].
 func (m endsLate) Restic(ctx context.Context, c backups.Call) (backups.Ended, error) {
 	e, err := m.Machine.Restic(ctx, c)
-	if slices.Contains(c.Args, "backup") {
-		m.end()
-		e.Code, err = 0, context.Canceled
+	if !slices.Contains(c.Args, "backup") {
+		return e, err
 	}
-	return e, err
+	m.end()
+	var lines [][]byte
+	for line := range bytes.Lines(e.Stderr) { // it had not said yet how it ends
+		if !bytes.Contains(line, []byte(`"exit_error"`)) {
+			lines = append(lines, line)
+		}
+	}
+	return backups.Ended{Stdout: e.Stdout, Stderr: bytes.Join(lines, nil)}, m.err
 }
 
 // TestIncompleteThatCanNotBeMarked passes for a good one, and that is told before

@@ -135,6 +135,9 @@ func (d *Door) once(ctx context.Context, r Repository, c Call) (output, error) {
 	o := read(e)
 	switch {
 	case err != nil && (o.exit == "" || o.Code == codeInterrupted || ctx.Err() != nil): // else it says itself how it ended
+		if !o.silent() {
+			err = fmt.Errorf("restic said %s: %w", o.detail(), err)
+		}
 		return o, r.stopped(ctx, err)
 	case o.Code != codeOK:
 		return o, r.explain(o)

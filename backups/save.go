@@ -30,8 +30,8 @@ func (d *Door) Backup(ctx context.Context, r Repository, b Backup) (Saved, error
 	o, err := d.runCall(ctx, r, d.briskly(r, b.args()...))
 	saved, known := o.saved()
 	switch {
-	case o.Code == codeIncomplete, isProblem(err, "backups.interrupted") && known && len(o.unread()) > 0:
-		// Also when this program was to end just then, and the code is not known.
+	case o.Code == codeIncomplete, err != nil && known && len(o.unread()) > 0:
+		// Also when this program was to end just then, or nobody saw the code.
 		saved, err = d.setAside(ctx, r, saved)
 		return saved, errors.Join(err, r.incomplete(o)) // one that passes for good is told of first
 	case isProblem(err, "backups.interrupted"):

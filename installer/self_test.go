@@ -209,6 +209,20 @@ func TestPlanIsCutOff(t *testing.T) {
 	}
 }
 
+// TestPlanDoesNotBegin: what systemd does not start says nothing about the program.
+func TestPlanDoesNotBegin(t *testing.T) {
+	for busy, outcome := range map[int]ChangeOutcome{maxTries - 1: Proven, maxTries: GaveUp} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newTwin(t)
+			trial := m.begin()
+			m.busy = busy
+			m.guard()
+			m.ended(trial.ID, outcome)
+			m.powerOff()
+		})
+	}
+}
+
 func kill(m *twin) {
 	m.mu.Lock()
 	stop := m.stopPlan

@@ -24,6 +24,11 @@ func (m *twin) runPlan(ctx context.Context, c host.Command) (host.Result, error)
 	at := slices.Index(c.Args, "--")
 	program := filepath.Base(filepath.Dir(c.Args[at+1]))
 	m.mu.Lock()
+	if m.busy > 0 {
+		m.busy--
+		m.mu.Unlock()
+		return host.Result{Stderr: []byte("Failed to connect to bus: Connection refused\n")}, &host.ExitError{Name: c.Name, Code: 1}
+	}
 	if m.stopPlan != nil {
 		m.mu.Unlock()
 		return host.Result{}, &host.ExitError{Name: c.Name, Code: 1, Stderr: "the unit was already loaded"}

@@ -49,6 +49,7 @@ type twin struct {
 	bus      chan struct{}  // closed: systemd-run lost its connection
 	stopping bool
 	cutCode  int    // what a plan that is killed ends with, if not as one that was told to
+	busy     int    // how often systemd does not start a plan
 	asked    func() // what happens as systemd is asked how the machine is; may be nil
 	boot     context.Context
 	shutdown context.CancelFunc

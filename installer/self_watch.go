@@ -78,11 +78,11 @@ func (s Self) apply(ctx context.Context, t Trial) error {
 		return err
 	}
 	run, stop := context.WithCancel(ctx)
-	var wait sync.WaitGroup
-	wait.Go(func() { s.untilElse(run, t, stop) })
+	var look sync.WaitGroup
+	look.Go(func() { s.untilElse(run, t, stop) })
 	err := s.runPlan(run, t.To.Program)
 	stop()
-	wait.Wait()
+	look.Wait()
 	if err := s.mayJudge(ctx, t); err != nil {
 		return err // whatever the plan says: it may have been cut off
 	}
@@ -93,7 +93,10 @@ func (s Self) apply(ctx context.Context, t Trial) error {
 			return s.write(l)
 		})
 	case cutOff(err) && t.Tries+1 < maxTries:
-		return nil
+		if errors.Is(err, host.ErrNotBegun) {
+			wait(ctx, backPause) // systemd is busy with itself
+		}
+		return ctx.Err()
 	}
 	return s.advance(ctx, t, func(l *Ledger) error {
 		return s.putBack(l, reason("self.reason.apply", "detail", s.lastWords(err)))
@@ -138,7 +141,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 // is waited for, and then asked again: what is done answers for itself.
 func (s Self) runPlan(ctx context.Context, program string) error {
 	if err := s.systemd().WaitFor(ctx, applyUnit); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", host.ErrNotBegun, err)
 	}
 	_, err := s.systemd().RunTransient(ctx, host.Transient{
 		Unit: applyUnit, Name: s.binary(program), Args: []string{"self", "apply", "--json", "--no-input"}, Log: s.planLog(),
@@ -150,14 +153,15 @@ func (s Self) runPlan(ctx context.Context, program string) error {
 func (s Self) planLog() string { return filepath.Join(s.Paths.Var(), "self-update.log") }
 
 // cutOff tells whether the plan did not end by itself: it was told to stop, or
-// killed (which has a code of its own), or nobody saw its end.
+// killed (which has a code of its own), or nobody saw its end, or it never began. Only
+// what was seen is the program's own doing.
 func cutOff(err error) bool {
 	const killed = 255
-	if errors.Is(err, host.ErrUnseen) {
+	var exit *host.ExitError
+	if errors.Is(err, host.ErrUnseen) || errors.Is(err, host.ErrNotBegun) || !errors.As(err, &exit) {
 		return true
 	}
-	var exit *host.ExitError
-	return errors.As(err, &exit) && slices.Contains([]int{appliance.ExitInterrupted, killed}, exit.Code)
+	return slices.Contains([]int{appliance.ExitInterrupted, killed}, exit.Code)
 }
 
 // mayJudge fails when machine or guard are about to end: what fails then says nothing

@@ -59,7 +59,7 @@ func (s Systemd) RunTransient(ctx context.Context, t Transient) (Result, error) 
 	case err != nil && !failed:
 		return r, err
 	case failed && e.notBegun:
-		return r, fmt.Errorf("%w: %w", ErrNotBegun, err)
+		return r, fmt.Errorf("%w: %s (%w)", ErrNotBegun, lastLines(e.own, errorLines), err)
 	case !e.seen:
 		// Without the bus systemd-run ends with code 0, at once, whatever becomes of the
 		// unit, and the bus is among the first to go when the machine shuts down. Told to
@@ -67,6 +67,9 @@ func (s Systemd) RunTransient(ctx context.Context, t Transient) (Result, error) 
 		return r, errors.Join(fmt.Errorf("%s: %w: %s", t.Unit, ErrUnseen, lastLines(e.own, errorLines)), context.Cause(ctx))
 	case failed:
 		exit.Stderr = lastLines(e.own, errorLines)
+		if e.killed { // for want of memory, say
+			exit.Code = killedCode
+		}
 	case e.killed:
 		// For systemd-run a program that SIGTERM ended, and some others, did well.
 		return r, &ExitError{Name: "systemd-run", Args: t.arguments(), Code: killedCode, Stderr: lastLines(e.own, errorLines)}
@@ -105,7 +108,13 @@ func endOf(stderr []byte) (e ending) {
 
 // noUnit tells whether systemd-run says that there is no unit. "Job for ... failed" does
 // not: it is what a program gets that fails before systemd has seen it begin [tried].
+// Neither does a question that got no answer: it may have been heard.
 func noUnit(said string) bool {
+	for _, words := range []string{"Connection reset", "timed out", "disconnected", "Disconnected"} {
+		if strings.Contains(said, words) {
+			return false
+		}
+	}
 	for _, words := range []string{"Failed to start transient service unit: ", "Failed to connect to", "Failed to create bus connection: "} {
 		if strings.HasPrefix(said, words) {
 			return true

@@ -51,6 +51,8 @@ func TestUnseenEnd(t *testing.T) {
 		{name: "failed", said: began + "no such ship" + badly, code: 7, own: "no such ship"},
 		{name: "told to end", said: began + ended, as: 255},
 		{name: "not begun", said: taken + "\n", code: 1, want: host.ErrNotBegun, own: taken},
+		{name: "out of memory", said: began + "Finished with result: oom-kill\nMain processes terminated with: code=killed/status=KILL\n", code: 1, as: 255},
+		{name: "asked without an answer", said: "Failed to start transient service unit: Connection timed out\n", code: 1, want: host.ErrUnseen},
 		{name: "failed at once", said: "Job for rochdale-x.service failed because the control process exited with error code.\n", code: 1, want: host.ErrUnseen},
 		{name: "begun, and in the words of systemd", said: began + taken + badly, code: 7, own: taken},
 		{name: "no bus on Debian 12", said: began + "Warning! D-Bus connection terminated.\n" + lost, want: host.ErrUnseen},

@@ -109,7 +109,9 @@ func (r resticUnits) Restic(ctx context.Context, c backups.Call) (_ backups.Ende
 			unread = nil // it was not begun
 		}
 		return ended, errors.Join(err, unread)
-	case errors.Is(runErr, host.ErrNotBegun), runErr != nil && !errors.As(runErr, &exit):
+	case errors.Is(runErr, host.ErrNotBegun) && errors.As(runErr, &exit): // without its arguments: there may be a password in an address
+		return backups.Ended{}, fmt.Errorf("run restic: %w: %s", host.ErrNotBegun, exit.Stderr)
+	case runErr != nil && !errors.As(runErr, &exit):
 		return backups.Ended{}, fmt.Errorf("run restic: %w", runErr)
 	}
 	ended, err := printed(out, errs)
@@ -132,7 +134,11 @@ func printed(out, errs string) (ended backups.Ended, err error) {
 func (r resticUnits) end(ctx context.Context, unit string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return r.units.Stop(ctx, unit)
+	err := r.units.Stop(ctx, unit)
+	if up, upErr := r.units.Running(ctx, unit); upErr == nil && !up {
+		return nil // it had ended by itself, maybe
+	}
+	return err
 }
 
 // resticProperties keep restic small, patient and without powers that it does

@@ -54,7 +54,7 @@ func TestOwnUpdate(t *testing.T) {
 	if torture() {
 		t.Run("one that hangs", func(t *testing.T) { putBack(t, b, "0.5.0-hangs", "/root/0.5.0-hangs", "") })
 	}
-	var before string
+	var before struct{ Version, Program string }
 	t.Run("a reboot in the middle", func(t *testing.T) {
 		reboots := 1
 		if torture() {
@@ -62,11 +62,16 @@ func TestOwnUpdate(t *testing.T) {
 		}
 		dice := seeded(t)
 		for range reboots {
-			before = history(t, b).Current.Version
+			before = history(t, b).Current
 			rebootInside(t, b, "0.6.0", time.Duration(dice.IntN(int(rebootWithin))))
 		}
 	})
-	t.Run("back by a person", func(t *testing.T) { takesOver(t, b, before, "rollback") })
+	t.Run("back by a person", func(t *testing.T) {
+		takesOver(t, b, before.Version, "rollback")
+		if now := history(t, b).Current; now != before {
+			t.Errorf("%+v runs, not %+v", now, before)
+		}
+	})
 	t.Run("refused", func(t *testing.T) { refused(t, b) })
 	t.Run("what is left", func(t *testing.T) { leftOver(t, b) })
 }
@@ -264,6 +269,9 @@ const rebootWithin = 900 * time.Millisecond
 func rebootInside(t *testing.T, b *box.Box, version string, after time.Duration) {
 	from := another(t, b, version)
 	before := history(t, b).Current.Program
+	if before == "" {
+		t.Fatal("the machine does not tell what runs")
+	}
 	var out bytes.Buffer
 	p, err := b.Start(within(t, 10*time.Minute), testhost.Command{Args: []string{"rochdale", "self", "update", "--from", from, "--yes", "--no-input"}, Stdout: &out, Stderr: &out})
 	if err != nil {
@@ -291,6 +299,9 @@ func rebootInside(t *testing.T, b *box.Box, version string, after time.Duration)
 			sh(t, b, "journalctl --no-pager -u rochdale-guard -u rochdale-self-update -n 40; cat /var/lib/rochdale/self.json"))
 	}
 	runs(t, b, version)
+	if history(t, b).Current.Program == before {
+		t.Errorf("%s runs, as before", before)
+	}
 }
 
 func refused(t *testing.T, b *box.Box) {
