@@ -156,12 +156,11 @@ func (s Self) planLog() string { return filepath.Join(s.Paths.Var(), "self-updat
 // killed (which has a code of its own), or nobody saw its end, or it never began. Only
 // what was seen is the program's own doing.
 func cutOff(err error) bool {
-	const killed = 255
 	var exit *host.ExitError
 	if errors.Is(err, host.ErrUnseen) || errors.Is(err, host.ErrNotBegun) || !errors.As(err, &exit) {
 		return true
 	}
-	return slices.Contains([]int{appliance.ExitInterrupted, killed}, exit.Code)
+	return slices.Contains([]int{appliance.ExitInterrupted, host.KilledCode}, exit.Code)
 }
 
 // mayJudge fails when machine or guard are about to end: what fails then says nothing

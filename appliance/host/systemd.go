@@ -47,7 +47,7 @@ var (
 
 // RunTransient starts the unit and waits for its end. The unit goes on when
 // ctx ends or this process dies; [Systemd.WaitFor] finds it again. Without an
-// error it has ended by itself with code 0; one that was killed has code 255. See
+// error it has ended by itself with code 0; one that was killed has [KilledCode]. See
 // also [ErrUnseen] and [ErrNotBegun].
 func (s Systemd) RunTransient(ctx context.Context, t Transient) (Result, error) {
 	r, err := s.Runner.Run(ctx, Command{Name: "systemd-run", Args: t.arguments(), Stdin: t.Stdin, Stdout: t.Stdout})
@@ -68,17 +68,17 @@ func (s Systemd) RunTransient(ctx context.Context, t Transient) (Result, error) 
 	case failed:
 		exit.Stderr = lastLines(e.own, errorLines)
 		if e.killed { // for want of memory, say
-			exit.Code = killedCode
+			exit.Code = KilledCode
 		}
 	case e.killed:
 		// For systemd-run a program that SIGTERM ended, and some others, did well.
-		return r, &ExitError{Name: "systemd-run", Args: t.arguments(), Code: killedCode, Stderr: lastLines(e.own, errorLines)}
+		return r, &ExitError{Name: "systemd-run", Args: t.arguments(), Code: KilledCode, Stderr: lastLines(e.own, errorLines)}
 	}
 	return r, err
 }
 
-// killedCode is what systemd-run ends with when the program was killed.
-const killedCode = 255
+// KilledCode is what systemd-run ends with when the program was killed.
+const KilledCode = 255
 
 // ending is what systemd-run says, and, where the unit has no file for it, the program.
 type ending struct {

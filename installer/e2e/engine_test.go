@@ -16,7 +16,7 @@ import (
 	"rochdale/installer/testhost"
 )
 
-// TestContracts runs the suites of appliance/engine and appliance/migrate that
+// TestContracts runs the suites of appliance/engine, appliance/migrate and appliance/host that
 // need a Docker, a systemd and a PostgreSQL of their own, inside machines with
 // the versions that Debian has.
 func TestContracts(t *testing.T) {
